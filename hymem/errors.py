@@ -1,0 +1,50 @@
+"""The exceptions HyMem raises, one tree: ``except HyMemError`` catches them all."""
+
+from __future__ import annotations
+
+
+class HyMemError(Exception):
+    """Base class of every error that HyMem raises on purpose."""
+
+
+class InputError(HyMemError, ValueError):
+    """An argument is malformed; the message says which and what is accepted."""
+
+
+class NotFoundError(HyMemError, KeyError):
+    """No turn or unit with this id exists in this scope."""
+
+    def __str__(self) -> str:  # KeyError would show the message in quotes
+        return str(self.args[0]) if self.args else ""
+
+
+class StoreError(HyMemError):
+    """The store cannot be read or written (full disk, read-only file, damaged database)."""
+
+
+class StoreVersionError(StoreError):
+    """The database was written by a newer HyMem, or is not a HyMem database. It is untouched."""
+
+
+class EncoderMismatchError(StoreError):
+    """The store's vectors come from another encoder; the message names the re-embedding command."""
+
+
+class EncoderError(HyMemError):
+    """An encoder could not be loaded or did not return one unit vector per text."""
+
+
+class LLMError(HyMemError):
+    """A model call failed for good: every retry was spent, or retrying cannot help."""
+
+
+class LLMOutputError(LLMError):
+    """The model answered, but not in the form asked for, after repair and retries."""
+
+
+class PriceError(HyMemError):
+    """A dollar budget was set for a model whose price is unknown."""
+
+
+class BudgetError(HyMemError):
+    """A budget is already spent, so not even the first call of this request may be made."""

@@ -1,0 +1,1 @@
+"""Where memories are kept. ``base`` is the interface; ``sqlite`` the default implementation."""

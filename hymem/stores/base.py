@@ -1,0 +1,251 @@
+"""The store's interface: everything the stages need, and no SQL, FAISS or file path in it.
+
+The store is the truth and owns durability, ids, scopes and the two ranked matches (dense and
+lexical). What the scores mean, and how they are fused, is the business of ``hymem.retrieve``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hymem.types import Event, Filter, Kind, Scope, Turn, Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """A turn to append. ``lexical`` is the text that lexical search indexes (speaker and text);
+    ``vectors`` is ``float32[keys, dim]``, one unit row per key, or ``None`` when the encoder could
+    not be reached: the turn is stored all the same and embedded later."""
+
+    role: str
+    speaker: str
+    text: str
+    lexical: str
+    tokens: int
+    vectors: NDArray[np.float32] | None
+    time: datetime | None = None
+    session_id: str = ""
+    source_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    recalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewUnit:
+    """A unit to store. ``supersedes`` and ``duplicate_of`` name existing units of the scope."""
+
+    text: str
+    lexical: str
+    tokens: int
+    vector: NDArray[np.float32]
+    time: datetime | None
+    source_turns: tuple[int, ...]
+    supersedes: tuple[int, ...] = ()
+    duplicate_of: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a scope holds that may match a query: one row per turn or unit, columns aligned.
+
+    Rows are the union of the best ``limit`` by dense match and the best ``limit`` by lexical match,
+    plus the turns within ``radius`` positions of a matching turn in the same session. ``dense`` and
+    ``lexical`` are filled for every row, whichever match found it.
+    """
+
+    ids: NDArray[np.int64]  # [n] item ids
+    is_unit: NDArray[np.bool_]  # [n]
+    dense: NDArray[np.float32]  # [n] best cosine over the item's keys, -1..1
+    lexical: NDArray[np.float32]  # [n] BM25 with this scope's statistics, 0 without a common term
+    time: NDArray[np.float64]  # [n] seconds since 1970 UTC, nan if unknown
+    position: NDArray[np.int64]  # [n] a turn's position; of a unit, that of its first source turn
+    session: NDArray[np.int64]  # [n] session number within the scope
+    event: NDArray[np.int64]  # [n] event id, -1 before segmentation
+    tokens: NDArray[np.int64]  # [n] length of the text in tokens
+    sources: Sequence[tuple[int, ...]]  # [n] source turn ids (a turn's own id for a turn)
+    lexical_max: float  # the BM25 score of a text that holds every query term once at mean length
+    turns_total: int  # turns in the scope
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts of a scope (or of the whole store). ``unembedded`` turns await the encoder."""
+
+    turns: int
+    units: int
+    events: Mapping[str, int]
+    unsegmented: int
+    unembedded: int
+    sessions: int
+    scopes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Events a worker may extract until ``expires`` (seconds since 1970); ``token`` proves it."""
+
+    token: str
+    scope: Scope
+    events: tuple[Event, ...]
+    expires: float
+
+
+class Store(Protocol):
+    """Durable memory. Every method is safe to call from several threads and processes; each is one
+    short transaction, so nothing is held while a model is asked.
+
+    All raise ``StoreError`` when the storage fails, and leave it as it was.
+    """
+
+    # -- turns ---------------------------------------------------------------------------------
+    def add_turns(self, scope: Scope, turns: Sequence[NewTurn]) -> list[int]:
+        """Append in order, in one durable transaction; the ids. A turn whose ``source_id`` the
+        scope already has is not added again: its existing id is returned in its place."""
+        ...
+
+    def turns(self, scope: Scope, ids: Sequence[int]) -> list[Turn]:
+        """These turns, in the order asked for; ids that the scope does not have are left out."""
+        ...
+
+    def units(self, scope: Scope, ids: Sequence[int]) -> list[Unit]:
+        """These units, in the order asked for; ids that the scope does not have are left out."""
+        ...
+
+    def list_turns(
+        self,
+        scope: Scope,
+        where: Filter | None = None,
+        *,
+        limit: int | None = None,
+        after_id: int = 0,
+    ) -> list[Turn]: ...
+
+    def list_units(
+        self,
+        scope: Scope,
+        where: Filter | None = None,
+        *,
+        limit: int | None = None,
+        after_id: int = 0,
+    ) -> list[Unit]: ...
+
+    def window(self, scope: Scope, positions: Sequence[int], radius: int) -> list[Turn]:
+        """The turns within ``radius`` of these positions, same session only, by position."""
+        ...
+
+    # -- matching ------------------------------------------------------------------------------
+    def candidates(
+        self,
+        scope: Scope,
+        vector: NDArray[np.float32] | None,
+        query: str,
+        limit: int,
+        *,
+        radius: int = 0,
+        where: Filter | None = None,
+        kinds: Sequence[Kind] = ("turn", "unit"),
+    ) -> Candidates:
+        """Dense match on ``vector`` (``float32[dim]``; ``None`` switches it off) and BM25 match on
+        ``query`` (empty switches it off). Superseded and duplicate units are left out."""
+        ...
+
+    # -- write path: segmentation and extraction -------------------------------------------------
+    def unsegmented(self, scope: Scope, limit: int) -> list[Turn]:
+        """The oldest turns that belong to no event yet, by position (several sessions mixed)."""
+        ...
+
+    def vectors(self, scope: Scope, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Mean of each item's key vectors, ``float32[len(ids), dim]``; zeros if not embedded."""
+        ...
+
+    def add_events(
+        self, scope: Scope, events: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> None:
+        """Store events as pairs (all turn ids, the turn ids that this event newly covers: without
+        the overlap). Turns already covered by another process's event are skipped."""
+        ...
+
+    def lease_events(self, scope: Scope | None, limit: int, seconds: float) -> Lease | None:
+        """Take up to ``limit`` pending (or expired) events of one scope; ``None`` if there is no
+        such event. A lease that is not completed in time may be taken by anyone."""
+        ...
+
+    def complete_event(self, lease: Lease, event_id: int, units: Sequence[NewUnit]) -> list[int]:
+        """Store an event's units and mark it done, in one transaction. Does nothing and returns []
+        when the lease was lost, so that no unit is doubled."""
+        ...
+
+    def fail_event(self, lease: Lease, event_id: int, error: str) -> None:
+        """Give the event back as ``failed`` with one attempt more; ``retry_failed`` reopens it."""
+        ...
+
+    def retry_failed(self, scope: Scope | None) -> int: ...
+
+    def events(self, scope: Scope, ids: Sequence[int] | None = None) -> list[Event]: ...
+
+    def unembedded(self, limit: int) -> list[tuple[Scope, int, str]]:
+        """(scope, item id, text) of items without vectors."""
+        ...
+
+    def set_vectors(self, scope: Scope, item_id: int, vectors: NDArray[np.float32]) -> None: ...
+
+    # -- changing and removing ---------------------------------------------------------------------
+    def update_text(
+        self,
+        scope: Scope,
+        item_id: int,
+        text: str,
+        lexical: str,
+        tokens: int,
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Replace an item's text; the old text stays in its history. An updated turn's event is
+        reopened for extraction. Raises ``NotFoundError``."""
+        ...
+
+    def delete(self, scope: Scope, item_id: int) -> None:
+        """Remove an item and its text. With a turn go the units that rest on it alone; units that
+        also rest on other turns are removed too and their events reopened. ``NotFoundError``."""
+        ...
+
+    def delete_all(self, scope: Scope) -> int:
+        """Remove everything of the scope, so that no byte of its text is left in any file."""
+        ...
+
+    def history(self, scope: Scope, item_id: int) -> list[Mapping[str, Any]]:
+        """Oldest first: ``{"event": "add|update|supersede|delete", "text", "at"}``."""
+        ...
+
+    # -- costs ---------------------------------------------------------------------------------------
+    def add_costs(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+
+    def costs(
+        self, scope: Scope | None, since: datetime | None = None
+    ) -> list[Mapping[str, Any]]: ...
+
+    # -- the whole store -------------------------------------------------------------------------------
+    def scopes(self) -> list[Scope]: ...
+
+    def status(self, scope: Scope | None = None) -> Status: ...
+
+    def reembed(self, texts: Any) -> int: ...
+
+    def dump(self, scope: Scope | None = None) -> Iterator[Mapping[str, Any]]:
+        """Records of a JSONL export: turns, events, units, history; never vectors."""
+        ...
+
+    def load(self, records: Iterator[Mapping[str, Any]]) -> int: ...
+
+    def backup(self, path: str) -> None:
+        """A consistent copy of the live store at ``path``."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,304 @@
+"""The data model: small frozen records that every stage shares.
+
+``Turn`` and ``Unit`` live in one id space per database, so an ``id`` names exactly one item.
+Times are ``datetime``; a naive time is kept naive and compared as UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, Protocol, TypedDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Kind = Literal["turn", "unit"]
+Tier = Literal["light", "deep", "none"]
+GateMode = Literal["llm", "score", "hybrid"]
+
+
+class Message(TypedDict):
+    """One chat message as an application passes it to ``add`` or ``chat``."""
+
+    role: str
+    content: str
+    name: NotRequired[str]
+    timestamp: NotRequired[datetime | str | float]
+    id: NotRequired[str]
+    session_id: NotRequired[str]
+    metadata: NotRequired[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose memory: the exact pair. ``None`` is a value of its own, never a wildcard."""
+
+    user_id: str | None = None
+    agent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Level-2: one message as it was said, uncompressed.
+
+    ``speaker`` is the message's ``name`` or, failing that, its role. ``position`` counts the turns
+    of the scope in the order in which they were added. ``source_id`` is the application's own id.
+    """
+
+    id: int
+    role: str
+    speaker: str
+    text: str
+    time: datetime | None = None
+    session_id: str = ""
+    position: int = 0
+    source_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A topic-coherent run of turns of one session; what extraction reads in one piece.
+
+    ``status``: ``pending`` (waits for extraction), ``leased`` (a worker is at it), ``done``,
+    ``failed`` (will be tried again by ``flush``; ``error`` says why).
+    """
+
+    id: int
+    session_id: str
+    turns: tuple[int, ...]
+    time: datetime | None = None
+    status: Literal["pending", "leased", "done", "failed"] = "pending"
+    attempts: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Level-1: one concise, self-contained, dated statement with its links.
+
+    ``time`` is when the stated thing happened (or was said, if the text does not tell).
+    ``superseded_by`` names the newer unit that changed this fact; ``duplicate_of`` the unit that
+    already said it. Such units stay in the history and are not offered as current facts.
+    """
+
+    id: int
+    text: str
+    time: datetime | None
+    event_id: int | None
+    source_turns: tuple[int, ...]
+    session_id: str = ""
+    superseded_by: int | None = None
+    duplicate_of: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result. ``score`` is the calibrated probability, 0 to 1, that it is relevant."""
+
+    id: int
+    kind: Kind
+    text: str
+    time: datetime | None
+    score: float
+    source_turns: tuple[int, ...]
+    speaker: str = ""
+    session_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Narrows a search inside a scope. All ``metadata`` pairs must match; times are inclusive."""
+
+    session_id: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageUsage:
+    """What one stage spent. ``usd`` is ``None`` where the model's price is unknown."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    usd: float | None = 0.0
+    seconds: float = 0.0
+    estimated: bool = False
+
+    def __add__(self, other: StageUsage) -> StageUsage:
+        return StageUsage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            None if self.usd is None or other.usd is None else self.usd + other.usd,
+            self.seconds + other.seconds,
+            self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(StageUsage):
+    """What one request spent, in total and by stage. ``estimated``: some tokens were counted by us,
+    because the endpoint reported none."""
+
+    by_stage: Mapping[str, StageUsage] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A block of recalled text, ready for a prompt.
+
+    ``text`` is dated, attributed and tagged as recalled; ``tokens`` is its length by HyMem's own
+    counter, never over the budget asked for. An empty ``text`` means that nothing was found.
+    """
+
+    text: str
+    evidence: tuple[Hit, ...]
+    tokens: int
+    tier: Tier
+    usage: Usage
+    trace: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """HyMem's own answer.
+
+    ``mode`` names who wrote it: the model's name, or ``offline`` for the extractive rules.
+    ``found`` is false when the memory does not hold the answer; ``budget_reached`` tells that a cap
+    stopped the search and this is the best answer so far.
+    """
+
+    text: str
+    evidence: tuple[Hit, ...]
+    tokens: int
+    tier: Tier
+    mode: str
+    usage: Usage
+    found: bool = True
+    budget_reached: bool = False
+    trace: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Caps in tokens (input and output together) or dollars. ``None`` means no cap."""
+
+    tokens: int | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a user may turn. The defaults are the ones that the tables were measured with.
+
+    ``k`` Level-1 hits go to the light tier and ``n`` to the deep tier (15 and 30 in
+    arXiv 2602.13933's public release). The switches exist for ablations.
+    """
+
+    k: int = 15
+    n: int = 30
+    gate: GateMode = "hybrid"
+    max_rounds: int = 2
+    light_tokens: int = 600
+    deep_tokens: int = 4000
+    lexical: bool = True
+    raw_keys: bool = True
+    light: bool = True
+    deep: bool = True
+    reflection: bool = True
+    question_budget: Budget = Budget()
+    scope_budget: Budget = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What an extractor says about an event, before it is stored as a ``Unit``.
+
+    ``sources`` are indices into the event's turns. ``subject`` and ``attribute`` name a fact that
+    can change ("Ana", "home city"), so that a newer statement can supersede an older one.
+    """
+
+    text: str
+    sources: tuple[int, ...]
+    time: datetime | None = None
+    subject: str | None = None
+    attribute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One model reply: ``value`` is the parsed object (the text itself where no schema was given).
+
+    Token counts are ``None`` where the endpoint did not report them.
+    """
+
+    value: Any
+    text: str
+    model: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+class Encoder(Protocol):
+    """Texts to unit vectors. ``version`` changes whenever the vectors would."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def max_tokens(self) -> int: ...
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """``len(texts)`` strings to ``float32[len(texts), dim]`` with rows of length 1."""
+        ...
+
+
+class LLM(Protocol):
+    """A chat model. Retries, time-outs and structured output are the implementation's business."""
+
+    @property
+    def model(self) -> str: ...
+    def complete(
+        self, messages: Sequence[Mapping[str, str]], schema: type[Any] | None = None
+    ) -> Completion:
+        """Answer ``messages`` (role and content). With ``schema``, a pydantic model class, the
+        reply's ``value`` is an instance of it.
+
+        Raises ``LLMError`` when every retry is spent, ``LLMOutputError`` when the reply cannot be
+        brought into the schema."""
+        ...
+
+    def stream(self, messages: Sequence[Mapping[str, str]]) -> Any:
+        """Yield ``str`` pieces of the reply, then one final ``Completion``."""
+        ...
+
+
+class Segmenter(Protocol):
+    """Cuts the turns of one session into events."""
+
+    def segment(self, turns: Sequence[Turn], vectors: NDArray[np.float32]) -> list[tuple[int, int]]:
+        """``turns`` in order with one vector each → half-open index ranges, in order, that cover
+        all turns; neighbouring ranges may overlap by a turn or two."""
+        ...
+
+
+class Extractor(Protocol):
+    """Turns events into Level-1 statements."""
+
+    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
+        """One list of statements per event, in order. Raises ``LLMError`` when nothing usable
+        came back: the events then stay pending."""
+        ...
