@@ -105,7 +105,7 @@ class Store(Protocol):
     All raise ``StoreError`` when the storage fails, and leave it as it was.
     """
 
-    # -- turns ---------------------------------------------------------------------------------
+    # -- turns --
     def add_turns(self, scope: Scope, turns: Sequence[NewTurn]) -> list[int]:
         """Append in order, in one durable transaction; the ids. A turn whose ``source_id`` the
         scope already has is not added again: its existing id is returned in its place."""
@@ -141,7 +141,7 @@ class Store(Protocol):
         """The turns within ``radius`` of these positions, same session only, by position."""
         ...
 
-    # -- matching ------------------------------------------------------------------------------
+    # -- matching --
     def candidates(
         self,
         scope: Scope,
@@ -157,7 +157,7 @@ class Store(Protocol):
         ``query`` (empty switches it off). Superseded and duplicate units are left out."""
         ...
 
-    # -- write path: segmentation and extraction -------------------------------------------------
+    # -- write path: segmentation and extraction --
     def unsegmented(self, scope: Scope, limit: int) -> list[Turn]:
         """The oldest turns that belong to no event yet, by position (several sessions mixed)."""
         ...
@@ -197,7 +197,7 @@ class Store(Protocol):
 
     def set_vectors(self, scope: Scope, item_id: int, vectors: NDArray[np.float32]) -> None: ...
 
-    # -- changing and removing ---------------------------------------------------------------------
+    # -- changing and removing --
     def update_text(
         self,
         scope: Scope,
@@ -224,14 +224,14 @@ class Store(Protocol):
         """Oldest first: ``{"event": "add|update|supersede|delete", "text", "at"}``."""
         ...
 
-    # -- costs ---------------------------------------------------------------------------------------
+    # -- costs --
     def add_costs(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
     def costs(
         self, scope: Scope | None, since: datetime | None = None
     ) -> list[Mapping[str, Any]]: ...
 
-    # -- the whole store -------------------------------------------------------------------------------
+    # -- the whole store --
     def scopes(self) -> list[Scope]: ...
 
     def status(self, scope: Scope | None = None) -> Status: ...

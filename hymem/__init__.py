@@ -1,0 +1,1 @@
+"""HyMem: long-term memory for LLM chat applications."""

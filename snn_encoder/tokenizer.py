@@ -1,0 +1,25 @@
+"""The WordPiece vocabulary of all-MiniLM-L6-v2 (Apache-2.0), shared by all tiers and by HyMem's
+token counter. One copy for the whole package."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@cache
+def load_tokenizer() -> Tokenizer:
+    """The tokenizer without truncation or padding, loaded once per process.
+
+    Treat it as read-only: it is shared between threads, so nobody may enable truncation on it.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str((files("snn_encoder") / "tokenizer.json").read_text("utf-8"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
