@@ -1,0 +1,53 @@
+# make demo   the main job, from nothing: virtual environment, install, 12 questions, no key, no network
+# make test   lint, types and the test suite, from nothing
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test check lint types unit test-slow test-data eval clean
+
+$(VENV)/base.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/test.stamp: $(VENV)/base.stamp
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/evals.stamp: $(VENV)/base.stamp
+	$(PIP) --editable '.[evals,train,sentence-transformers]'
+	touch $@
+
+demo: $(VENV)/base.stamp
+ifdef DATA
+	$(PY) -m evals.demo --data '$(DATA)'
+else
+	$(PY) -m hymem.demo
+endif
+
+test: lint types unit
+
+lint: $(VENV)/test.stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/test.stamp
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/test.stamp
+	$(PY) -m pytest
+
+test-slow: $(VENV)/test.stamp
+	$(PY) -m pytest -m slow
+
+# Needs HYMEM_DATA, the folder of benchmark data.
+test-data: $(VENV)/test.stamp $(VENV)/evals.stamp
+	$(PY) -m pytest -m data
+
+eval: $(VENV)/evals.stamp
+	$(PY) -m evals.cli all
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
