@@ -39,7 +39,9 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True)
 class NewUnit:
-    """A unit to store. ``supersedes`` and ``duplicate_of`` name existing units of the scope."""
+    """A unit to store. ``supersedes``, ``superseded_by`` and ``duplicate_of`` name existing units of
+    the scope. ``fact`` is the key of a fact that can change ("ana/home city"); the current units of
+    a key are found with ``Store.current_facts``."""
 
     text: str
     lexical: str
@@ -48,6 +50,8 @@ class NewUnit:
     time: datetime | None
     source_turns: tuple[int, ...]
     supersedes: tuple[int, ...] = ()
+    superseded_by: int | None = None
+    fact: str | None = None
     duplicate_of: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -181,6 +185,11 @@ class Store(Protocol):
     def complete_event(self, lease: Lease, event_id: int, units: Sequence[NewUnit]) -> list[int]:
         """Store an event's units and mark it done, in one transaction. Does nothing and returns []
         when the lease was lost, so that no unit is doubled."""
+        ...
+
+    def current_facts(self, scope: Scope, facts: Sequence[str]) -> dict[str, list[Unit]]:
+        """For each fact key, its units that are neither superseded nor duplicates, oldest first.
+        Keys without such units are absent."""
         ...
 
     def fail_event(self, lease: Lease, event_id: int, error: str) -> None:
