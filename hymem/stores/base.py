@@ -39,9 +39,9 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True)
 class NewUnit:
-    """A unit to store. ``supersedes``, ``superseded_by`` and ``duplicate_of`` name existing units of
-    the scope. ``fact`` is the key of a fact that can change ("ana/home city"); the current units of
-    a key are found with ``Store.current_facts``."""
+    """A unit to store. ``supersedes``, ``superseded_by`` and ``duplicate_of`` name existing units
+    of the scope. ``fact`` is the key of a fact that can change ("ana/home city"); the current units
+    of a key are found with ``Store.current_facts``."""
 
     text: str
     lexical: str
