@@ -1,0 +1,1 @@
+"""The bundled conversation, its twelve questions and what HyMem makes of them."""
