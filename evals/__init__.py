@@ -1,0 +1,1 @@
+"""Evaluations of HyMem: loaders, metrics, systems under test, runs and reports."""
