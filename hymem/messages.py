@@ -1,0 +1,154 @@
+"""From an application's chat messages to clean records, or an error that says what to mend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from hymem.errors import InputError
+from hymem.types import Message
+
+Messages = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
+Time = datetime | str | float
+
+# The application's own instructions are no part of the conversation.
+_INSTRUCTIONS = {"system", "developer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One validated message."""
+
+    role: str
+    speaker: str
+    text: str
+    time: datetime | None
+    session_id: str
+    source_id: str | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_messages(
+    messages: Messages,
+    *,
+    session_id: str | None = None,
+    timestamp: Time | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> list[Said]:
+    """Validate ``messages``; the keyword arguments are defaults for messages that lack their own.
+
+    A plain string is one user message. Messages with no text (a tool call, say) and the
+    application's system messages hold nothing to remember and are left out. A message with no time
+    at all is said now.
+
+    Raises ``InputError`` naming the message and the field.
+    """
+    default_time = None if timestamp is None else parse_time(timestamp, "timestamp")
+    now = datetime.now(UTC)
+    said = []
+    for number, message in enumerate(_as_list(messages)):
+        where = f"messages[{number}]"
+        if not isinstance(message, Mapping):
+            raise InputError(f"{where} is {type(message).__name__}; pass a dict with role, content")
+        role = _text_field(message, "role", where, "user")
+        text = _content(message.get("content"), where)
+        if role in _INSTRUCTIONS or not text.strip():
+            continue
+        own_time = message.get("timestamp")
+        time = default_time if own_time is None else parse_time(own_time, f"{where}.timestamp")
+        said.append(
+            Said(
+                role=role,
+                speaker=_text_field(message, "name", where, role),
+                text=text,
+                time=time or now,
+                session_id=_text_field(message, "session_id", where, session_id or ""),
+                source_id=_text_field(message, "id", where, "") or None,
+                metadata=_metadata(metadata, message.get("metadata"), where),
+            )
+        )
+    return said
+
+
+def parse_time(value: Time, where: str) -> datetime:
+    """A ``datetime``, an ISO 8601 string or seconds since 1970 (UTC). Naive times stay naive.
+
+    Raises ``InputError``.
+    """
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value.strip())
+        except ValueError:
+            pass
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (ValueError, OverflowError, OSError):
+            pass
+    raise InputError(
+        f"{where} is {value!r}; pass a datetime, an ISO 8601 string such as "
+        "'2026-03-02T14:30:00+01:00', or seconds since 1970"
+    )
+
+
+def as_utc(time: datetime) -> datetime:
+    """``time`` made comparable: a naive time is taken as UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+def clean_text(text: str) -> str:
+    """Lone surrogates, which no UTF-8 file can hold, become U+FFFD; all else is kept as it is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _as_list(messages: Messages) -> Iterable[Any]:
+    if isinstance(messages, str):
+        return [{"role": "user", "content": messages}]
+    if isinstance(messages, Mapping):
+        return [messages]
+    if isinstance(messages, Sequence):
+        return messages
+    raise InputError(
+        f"messages is {type(messages).__name__}; pass a string, a message dict or a list of them"
+    )
+
+
+def _text_field(message: Mapping[str, Any], name: str, where: str, default: str) -> str:
+    value = message.get(name)
+    if value is None:
+        return clean_text(default)
+    if not isinstance(value, str):
+        raise InputError(f"{where}.{name} is {type(value).__name__}; pass a string")
+    return clean_text(value)
+
+
+def _content(value: Any, where: str) -> str:
+    """The text of a content field: a string, or the text parts of an OpenAI content list."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, Sequence):
+        parts = [part.get("text") for part in value if isinstance(part, Mapping)]
+        return clean_text("\n".join(part for part in parts if isinstance(part, str)))
+    raise InputError(f"{where}.content is {type(value).__name__}; pass a string")
+
+
+def _metadata(shared: Mapping[str, Any] | None, own: Any, where: str) -> dict[str, Any]:
+    if own is not None and not isinstance(own, Mapping):
+        raise InputError(f"{where}.metadata is {type(own).__name__}; pass a dict")
+    merged = {**(shared or {}), **(own or {})}
+    try:
+        json.dumps(merged, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}.metadata cannot be written as JSON: {error}") from None
+    return merged
