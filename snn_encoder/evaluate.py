@@ -1,0 +1,59 @@
+"""Scores of an encoder: STS correlation and retrieval recall, for training and for tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation, ties at their mean rank."""
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: np.ndarray = (last - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def sts(encode: Encode, path: Path) -> float:
+    """Spearman correlation of cosine and human score; rows are score, sentence, sentence."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [r for r in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if len(r) == 3]
+    gold = np.array([float(row[0]) for row in rows])
+    a, b = encode([row[1] for row in rows]), encode([row[2] for row in rows])
+    return spearman((a * b).sum(1), gold)
+
+
+def recall(encode: Encode, path: Path, k: int = 10) -> float:
+    """Mean recall@k over the queries of a jsonl file of independent collections.
+
+    Each line holds `keys` (texts) and `queries`: a text and its evidence, a list of groups of
+    key numbers. A group is found when one of its keys is among the first k.
+    """
+    scores: list[float] = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            collection = json.loads(line)
+            keys = encode(collection["keys"])
+            queries = encode([query for query, _ in collection["queries"]])
+            top = np.argsort(-(queries @ keys.T), axis=1, kind="stable")[:, :k]
+            for found, (_, groups) in zip(top, collection["queries"], strict=True):
+                chosen = set(found.tolist())
+                scores.append(float(np.mean([bool(chosen & set(group)) for group in groups])))
+    return float(np.mean(scores))
+
+
+def score(encode: Encode, path: Path) -> tuple[str, float]:
+    """Return (name of the measure, value) of a .tsv (STS) or .jsonl (retrieval) file."""
+    if path.suffix == ".tsv":
+        return f"{path.stem} Spearman", sts(encode, path)
+    return f"{path.stem} recall@10", recall(encode, path)

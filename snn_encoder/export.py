@@ -1,0 +1,117 @@
+"""Turn a training run into weights for inference: `python -m snn_encoder.export --run FOLDER`.
+
+Batch norms are folded, the token table and all matrices become int8, and a checksum is written
+beside them. The table is cut at ± the neuron's quantum: an IF neuron with a stronger current
+fires at every step all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+from torch import Tensor, nn
+
+from snn_encoder.inference import FORMAT
+from snn_encoder.layout import TokenConv
+from snn_encoder.model import Block, SpikingNet
+from snn_encoder.train import Recipe, Trainer, load_recipe
+
+Arrays = dict[str, np.ndarray]
+
+
+def quantised(weight: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return (int8 weight, float32 scale per output) of a matrix [out, in]."""
+    scale = weight.abs().amax(1).clamp_min(1e-12) / 127
+    return (weight / scale[:, None]).round().to(torch.int8).numpy(), scale.numpy()
+
+
+def _put_linear(out: Arrays, name: str, layer: nn.Linear) -> None:
+    out[f"{name}.weight"], out[f"{name}.scale"] = quantised(layer.weight.detach())
+    if layer.bias is not None:
+        out[f"{name}.bias"] = layer.bias.detach().numpy()
+
+
+def _put_block(out: Arrays, name: str, block: Block) -> None:
+    norm, conv = block.norm, block.conv.module
+    assert isinstance(conv, TokenConv)
+    gain = (norm.weight * torch.rsqrt(norm.running_var + norm.eps)).detach()
+    out[f"{name}.linear"], scale = quantised(block.linear.weight.detach())
+    out[f"{name}.taps"] = (conv.weight.detach() * gain * torch.from_numpy(scale)).numpy()
+    out[f"{name}.bias"] = (norm.bias.detach() - norm.running_mean * gain).numpy()
+    _put_linear(out, f"{name}.context", block.context)
+
+
+def tensors(net: SpikingNet) -> tuple[Arrays, float]:
+    """Return the tensors of a network's active depth and the table's scale."""
+    neuron = net.config.neuron
+    if (neuron.kind, neuron.reset) != ("ternary", "soft") or (
+        neuron.threshold != 0.5 or neuron.quantum != 1.0 or neuron.learn_leak
+    ):
+        raise ValueError("numpy inference runs ternary neurons with soft reset, θ = q/2 = 1/2.")
+    table = net.table.weight.detach()
+    limit = neuron.quantum if neuron.leak == 1.0 else float(table.abs().max())
+    scale = limit / 127
+    out: Arrays = {
+        "table": (table.clamp(-limit, limit) / scale).round().to(torch.int8).numpy(),
+        "bias": net.bias.detach().numpy(),
+    }
+    for index in range(net.depth):
+        block = net.blocks[index]
+        assert isinstance(block, Block)
+        _put_block(out, f"blocks.{index}", block)
+    for index in range(net.depth + 1):
+        readout = net.readouts[index]
+        assert isinstance(readout, nn.Linear)
+        _put_linear(out, f"readouts.{index}", readout)
+    return out, scale
+
+
+def export(net: SpikingNet, folder: Path, recipe: Recipe, timesteps: int) -> dict[str, Any]:
+    """Write config.json and model.safetensors; return the configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays, scale = tensors(net)
+    raw = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    config = {
+        "format": FORMAT,
+        "tier": recipe.name,
+        "teacher": "all-MiniLM-L6-v2",
+        "dim": net.config.dim,
+        "width": net.config.width,
+        "blocks": net.depth,
+        "taps": net.config.taps,
+        "leak": net.config.neuron.leak,
+        "table_scale": scale,
+        "timesteps": timesteps,
+        "max_tokens": 256,
+        "sha256": hashlib.sha256(raw).hexdigest(),
+    }
+    (folder / "model.safetensors").write_bytes(raw)
+    text = json.dumps(config, indent=2) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    return config
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m snn_encoder.export", description=__doc__)
+    parser.add_argument("--config", default="small", help="nano, small, base or a TOML file")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
+    parser.add_argument("--timesteps", type=int, default=2, help="default T of the encoder")
+    args = parser.parse_args(argv)
+    recipe = load_recipe(args.config)
+    trainer = Trainer(recipe, args.run)
+    trainer.resume()
+    trainer.enter(recipe.stages[min(trainer.stage, len(recipe.stages) - 1)])
+    print(json.dumps(export(trainer.net, args.out, recipe, args.timesteps), indent=2))
+
+
+if __name__ == "__main__":
+    main()

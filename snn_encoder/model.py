@@ -1,0 +1,200 @@
+"""The spiking sentence encoder in torch, for training.
+
+Token ids pass through a table of currents and spiking neurons; blocks of spiking neurons add
+context; a real-valued affine read-out (EnOF-SNN, NeurIPS 2024: no spikes at the output) maps the
+sentence means of every level's spikes to the teacher's space::
+
+    s⁰ = Neuron(table[id])                                   tokens alone
+    c  = BN(conv_K(W sˡ⁻¹))                                  neighbours
+    sˡ = Neuron(c ⊙ 2σ(G m + g) + A m + a),  m = mean sˡ⁻¹   sentence
+    z  = Σ_l R_l mean_{i, t} sˡ + b                          read-out
+
+Everything between the table and the read-out is spikes; no real-valued path goes around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snn_encoder.layout import Layout, TokenConv
+from snn_encoder.neurons import Neuron, NeuronConfig
+from snn_encoder.ratebp import BatchNorm, Pointwise, Reanchored, SpikingNeuron, Tape, prefix_means
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and neurons of an encoder.
+
+    Attributes:
+        width: channels of the token table.
+        blocks: channels of each spiking block, in order.
+        taps: kernel size of the depth-wise convolutions.
+        dim: size of the output vector.
+        vocabulary: rows of the token table.
+        neuron: constants of all neurons.
+        gain: initial batch-norm gain and scale of table currents: sets the firing at the start.
+    """
+
+    width: int = 384
+    blocks: tuple[int, ...] = ()
+    taps: int = 5
+    dim: int = 384
+    vocabulary: int = 30522
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    gain: float = 0.35
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        values = dict(values)
+        neuron = NeuronConfig(**values.pop("neuron", {}))
+        return cls(blocks=tuple(values.pop("blocks", ())), neuron=neuron, **values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _gated(current: Tensor, context: Tensor, layout: Layout) -> Tensor:
+    """c ⊙ 2σ(first half of context) + second half, per sentence."""
+    gate, shift = context.chunk(2, dim=-1)
+    return torch.addcmul(layout.spread(shift), current, layout.spread(2 * gate.sigmoid()))
+
+
+class Block(nn.Module):
+    """One spiking context block: spikes [k, N, width] to spikes [k, N, channels]."""
+
+    def __init__(self, width: int, channels: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, channels, bias=False)
+        self.conv = Pointwise(TokenConv(channels, config.taps), needs_layout=True)
+        self.norm = BatchNorm(channels, gain=config.gain)
+        self.context = nn.Linear(width, 2 * channels)
+        nn.init.zeros_(self.context.weight)
+        nn.init.zeros_(self.context.bias)
+        self.gate = Reanchored(_gated)
+        self.neuron = SpikingNeuron(Neuron(channels, config.neuron))
+
+    def steps(self, projected: Tensor, mean: Tensor, tape: Tape) -> Tensor:
+        """Simulate; `projected` is linear(spikes) per token, `mean` the spikes' means."""
+        current = self.norm.steps(self.conv.steps(projected, tape), tape)
+        return self.neuron.steps(self.gate.steps(current, self.context(mean), tape=tape), tape)
+
+    def rates(self, projected: Tensor, mean: Tensor, tape: Tape) -> Tensor:
+        current = self.norm.rates(self.conv.rates(projected, tape), tape)
+        return self.neuron.rates(self.gate.rates(current, self.context(mean), tape=tape), tape)
+
+
+@dataclass
+class Output:
+    """What the encoder returns for S snapshots of B sentences.
+
+    Attributes:
+        vectors: [S, B, dim], not normalised.
+        rates: the firing of each level, [S, n, channels] (signed for ternary spikes); level 0
+            has one row per distinct token.
+        means: sentence means of each level's rates, [S, B, channels].
+    """
+
+    vectors: Tensor
+    rates: list[Tensor]
+    means: list[Tensor]
+
+
+class SpikingNet(nn.Module):
+    """The whole encoder from token ids to unnormalised sentence vectors.
+
+    Args:
+        config: sizes.
+
+    Attributes:
+        depth: how many blocks take part; 0 is the table-only read-out.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.depth = len(config.blocks)
+        self.table = nn.Embedding(config.vocabulary, config.width, sparse=True)
+        nn.init.normal_(self.table.weight, std=config.gain)
+        self.token_neuron = SpikingNeuron(Neuron(config.width, config.neuron))
+        widths = (config.width, *config.blocks)
+        self.blocks = nn.ModuleList(Block(a, b, config) for a, b in pairwise(widths))
+        self.readouts = nn.ModuleList(nn.Linear(w, config.dim, bias=False) for w in widths)
+        for readout in list(self.readouts)[1:]:
+            assert isinstance(readout, nn.Linear)
+            readout.weight.data.mul_(0.1)
+        self.bias = nn.Parameter(torch.zeros(config.dim))
+
+    def _levels(
+        self, currents: Tensor, inverse: Tensor, tape: Tape, phase: str
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Run one phase ("steps" or "rates"); return each level's spikes and sentence means."""
+        layout: Layout = tape.layout
+        spikes = getattr(self.token_neuron, phase)(currents, tape)
+        levels, means = [spikes], [layout.mean(spikes.index_select(1, inverse))]
+        for index in range(self.depth):
+            block = self.blocks[index]
+            assert isinstance(block, Block)
+            projected = block.linear(spikes)
+            if index == 0:  # spikes of level 0 depend on the token alone: once per distinct one
+                projected = projected.index_select(1, inverse)
+            spikes = getattr(block, phase)(projected, means[-1], tape)
+            levels.append(spikes)
+            means.append(layout.mean(spikes))
+        return levels, means
+
+    def _read(self, means: Sequence[Tensor]) -> Tensor:
+        out = self.bias
+        for readout, mean in zip(self.readouts, means, strict=False):
+            out = out + readout(mean)
+        return out
+
+    def forward(
+        self,
+        ids: Tensor,
+        layout: Layout,
+        timesteps: int = 1,
+        snapshots: Sequence[int] | None = None,
+        method: str = "rate_M",
+    ) -> Output:
+        """Encode packed token ids [N].
+
+        Args:
+            timesteps: T of the simulation.
+            snapshots: prefixes of it to return, (T,) by default.
+            method: `rate_M` or `rate_S` (rate-based backpropagation, all steps a layer or one
+                step at a time), or `bptt`, which is also what inference uses under no_grad.
+        """
+        snapshots = tuple(snapshots or (timesteps,))
+        if snapshots[-1] > timesteps:
+            raise ValueError("a snapshot lies beyond the last step.")
+        distinct, inverse = torch.unique(ids, return_inverse=True)
+        currents = self.table(distinct)
+        if method == "bptt":
+            tape = Tape(snapshots, eligible=False, layout=layout)
+            steps = currents.expand(timesteps, *currents.shape)
+            levels, means = self._levels(steps, inverse, tape, "steps")
+            levels = [prefix_means(x, snapshots) for x in levels]
+            means = [prefix_means(x, snapshots) for x in means]
+        elif method in ("rate_M", "rate_S"):
+            tape = Tape(snapshots, layout=layout)
+            with torch.no_grad():
+                chunk = timesteps if method == "rate_M" else 1
+                for _ in range(0, timesteps, chunk):
+                    self._levels(currents.expand(chunk, *currents.shape), inverse, tape, "steps")
+            stacked = currents.expand(len(snapshots), *currents.shape)
+            levels, means = self._levels(stacked, inverse, tape, "rates")
+        else:
+            raise ValueError(f"Unknown method {method!r}: use rate_M, rate_S or bptt.")
+        return Output(self._read(means), levels, means)
+
+    def freeze_statistics(self, frozen: bool = True) -> None:
+        """Normalise by running statistics in training too, as evaluation does."""
+        for module in self.modules():
+            if isinstance(module, BatchNorm):
+                module.frozen = frozen

@@ -1,0 +1,303 @@
+"""Spiking neurons: LIF and IF, binary, ternary and dual-threshold, with their eligibilities.
+
+Every neuron is an instance of one recurrence (SNN_METHODS 1.0), per time step t and with the
+input current c, leak λ, firing threshold θ and quantum q (what a spike subtracts)::
+
+    u_t = λ v_{t-1} + c_t                     pre-reset potential, v_0 = initial
+    s_t = 1[u_t ≥ θ]                          binary
+    s_t = 1[u_t ≥ θ] − 1[u_t ≤ −θ]            ternary (arXiv 2312.06372)
+    s_t = 1[u_t ≥ θ] − 1[u_t ≤ −θ, n_t > 0]   dual threshold, n_t = spikes so far (arXiv 2506.01968)
+    v_t = u_t − q s_t                         soft reset
+    v_t = u_t (1 − |s_t|)                     hard reset
+
+λ = 1 is the integrate-and-fire neuron (IF). Surrogate derivative of a spike at slope a::
+
+    g(x)  = a σ(a x) (1 − σ(a x))
+    ds/du = g(u − θ)                          binary
+    ds/du = g(u − θ) + g(−u − θ)              ternary and dual threshold
+
+Eligibility (arXiv 2410.11488): how much the firing rate moves if the current is shifted by the
+same amount at every step::
+
+    f_1 = 1,   f_{t+1} = 1 + k_t f_t,   E_T = 1/T Σ_t f_t ds_t/du
+    k_t = λ                                   soft reset, detached
+    k_t = λ (1 − q ds/du)                     soft reset
+    k_t = λ (1 − |s| − u d|s|/du)             hard reset
+
+and, for a learnable leak, the same recurrence with f replaced by du/dλ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Reset = Literal["soft", "soft_detached", "hard"]
+Kind = Literal["binary", "ternary", "dual"]
+
+
+@dataclass(frozen=True)
+class NeuronConfig:
+    """Constants of one population of neurons; the module's docstring has the equations.
+
+    Attributes:
+        kind: which spikes it emits.
+        reset: what a spike does to the potential; `soft_detached` hides it from gradients.
+        leak: λ in (0, 1]; learnable per channel when `learn_leak` is set.
+        threshold: θ.
+        quantum: q; θ = q/2 makes the spike count round its input instead of flooring it.
+        initial: v_0; during training perturbed uniformly by ± `perturbation` (arXiv 2310.06232).
+        slope: a, of the surrogate derivative.
+    """
+
+    kind: Kind = "ternary"
+    reset: Reset = "soft"
+    leak: float = 1.0
+    learn_leak: bool = False
+    threshold: float = 0.5
+    quantum: float = 1.0
+    initial: float = 0.0
+    perturbation: float = 0.0
+    slope: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.leak <= 1.0:
+            raise ValueError(f"leak must lie in (0, 1], got {self.leak}.")
+        if self.threshold <= 0 or self.quantum <= 0 or self.slope <= 0:
+            raise ValueError("threshold, quantum and slope must be positive.")
+        if self.kind == "dual" and self.reset == "hard":
+            raise ValueError("the dual-threshold neuron needs a soft reset.")
+
+
+def surrogate(x: Tensor, slope: float) -> Tensor:
+    """Derivative of a sigmoid of the given slope; its peak at x = 0 is slope / 4."""
+    y = torch.sigmoid(slope * x)
+    return slope * y * (1 - y)
+
+
+class _Heaviside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope = slope
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] * surrogate(x, ctx.slope), None
+
+
+def hard_spike(x: Tensor, slope: float) -> Tensor:
+    """1[x ≥ 0] with the surrogate derivative in the backward pass."""
+    out: Tensor = _Heaviside.apply(x, slope)  # type: ignore[no-untyped-call]
+    return out
+
+
+def soft_spike(x: Tensor, slope: float) -> Tensor:
+    """σ(slope x): a neuron whose surrogate is its true derivative; for tests of E."""
+    return torch.sigmoid(slope * x)
+
+
+Fire = Callable[[Tensor, float], Tensor]
+
+
+@dataclass
+class State:
+    """What a population carries from one step to the next; tensors of the current's shape.
+
+    Attributes:
+        v: post-reset potential.
+        f: du/dc for a shift of the current at every step.
+        rate, eligibility: running means over the steps so far.
+        f_leak, leak_eligibility: the same pair for a shift of λ (None for a fixed leak).
+        net: spikes so far, signed (dual threshold only).
+        t: steps so far.
+        snapshots: t to copies of (rate, eligibility, leak_eligibility).
+    """
+
+    v: Tensor
+    f: Tensor | None = None
+    rate: Tensor | None = None
+    eligibility: Tensor | None = None
+    f_leak: Tensor | None = None
+    leak_eligibility: Tensor | None = None
+    net: Tensor | None = None
+    t: int = 0
+    snapshots: dict[int, tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=dict)
+
+
+def fire(u: Tensor, net: Tensor | None, config: NeuronConfig, spike: Fire) -> Tensor:
+    """Return s_t for the pre-reset potential u; `net` is used by the dual threshold only."""
+    spikes = spike(u - config.threshold, config.slope)
+    if config.kind == "binary":
+        return spikes
+    negative = spike(-u - config.threshold, config.slope)
+    if config.kind == "dual":
+        assert net is not None
+        negative = negative * (net > 0)
+    return spikes - negative
+
+
+def slopes(u: Tensor, net: Tensor | None, config: NeuronConfig) -> tuple[Tensor, Tensor]:
+    """Return (ds/du, d|s|/du), the surrogate derivatives at the pre-reset potential."""
+    positive = surrogate(u - config.threshold, config.slope)
+    if config.kind == "binary":
+        return positive, positive
+    negative = surrogate(-u - config.threshold, config.slope)
+    if config.kind == "dual":
+        assert net is not None
+        negative = negative * (net > 0)
+    return positive + negative, positive - negative
+
+
+def reset(u: Tensor, s: Tensor, config: NeuronConfig) -> Tensor:
+    """Return the post-reset potential v_t."""
+    if config.reset == "hard":
+        return u * (1 - s.abs())
+    return u - config.quantum * (s.detach() if config.reset == "soft_detached" else s)
+
+
+def carry(u: Tensor, s: Tensor, slope: tuple[Tensor, Tensor], config: NeuronConfig) -> Tensor:
+    """Return dv_t/du_t, which is k_t / λ."""
+    if config.reset == "hard":
+        return 1 - s.abs() - u * slope[1]
+    if config.reset == "soft":
+        return 1 - config.quantum * slope[0]
+    return torch.ones_like(u)
+
+
+def step(
+    state: State, current: Tensor, leak: float | Tensor, config: NeuronConfig, spike: Fire
+) -> tuple[Tensor, Tensor]:
+    """Advance v, net and t by one step in place; return (s_t, u_t)."""
+    u = leak * state.v + current
+    s = fire(u, state.net, config, spike)
+    state.v = reset(u, s, config)
+    if state.net is not None:
+        state.net = state.net + s.detach()
+    state.t += 1
+    return s, u
+
+
+def accumulate(
+    state: State,
+    s: Tensor,
+    u: Tensor,
+    before: tuple[Tensor, Tensor | None],
+    leak: float | Tensor,
+    config: NeuronConfig,
+) -> None:
+    """Update the running rate and eligibilities after a step; `before` is (v, net) before it."""
+    t = state.t
+    slope = slopes(u, before[1], config)
+    passed = leak * carry(u, s, slope, config)
+    f = torch.ones_like(u) if state.f is None else state.f
+    gain = f * slope[0]
+    if state.rate is None or state.eligibility is None:
+        state.rate, state.eligibility = s.clone(), gain
+    else:
+        state.rate = state.rate + (s - state.rate) / t
+        state.eligibility = state.eligibility + (gain - state.eligibility) / t
+    state.f = 1 + passed * f
+    if isinstance(leak, Tensor):
+        f_leak = before[0] + (0 if state.f_leak is None else state.f_leak)
+        gain = f_leak * slope[0]
+        old = state.leak_eligibility
+        state.leak_eligibility = gain if old is None else old + (gain - old) / t
+        state.f_leak = passed * f_leak
+
+
+class Neuron(nn.Module):
+    """A population of spiking neurons with the two passes of rate-based backpropagation.
+
+    `run` simulates steps (surrogate gradients flow when autograd records them, which is the
+    BPTT reference); `rate` is the differentiable pass on time averages.
+
+    Args:
+        channels: size of the last dimension.
+        config: constants.
+        amplitude: initial value of a learnable factor on the spikes that is folded into the
+            following weights (arXiv 2312.06372); None for none.
+    """
+
+    def __init__(self, channels: int, config: NeuronConfig, amplitude: float | None = None) -> None:
+        super().__init__()
+        self.channels = channels
+        self.config = config
+        self.spike: Fire = hard_spike
+        self.amplitude = None if amplitude is None else nn.Parameter(torch.tensor(amplitude))
+        self.leak_logit: nn.Parameter | None = None
+        if config.learn_leak:
+            start = min(config.leak, 0.99)
+            self.leak_logit = nn.Parameter(
+                torch.full((channels,), start).logit() if 0 < start < 1 else torch.zeros(channels)
+            )
+
+    @property
+    def leak(self) -> float | Tensor:
+        """λ: a number, or a tensor [channels] when it is learnable."""
+        return self.config.leak if self.leak_logit is None else self.leak_logit.sigmoid()
+
+    def start(self, current: Tensor) -> State:
+        """Return the state before the first step for a current of one step, [..., channels]."""
+        v = torch.full_like(current, self.config.initial)
+        if self.training and self.config.perturbation:
+            v = v + torch.empty_like(v).uniform_(-1, 1) * self.config.perturbation
+        net = torch.zeros_like(current) if self.config.kind == "dual" else None
+        return State(v=v, net=net)
+
+    def run(
+        self,
+        currents: Tensor,
+        state: State | None = None,
+        eligible: bool = False,
+        snapshots: Sequence[int] = (),
+    ) -> tuple[Tensor, State]:
+        """Simulate currents [T, ..., channels]; return (spikes of that shape, last state).
+
+        Args:
+            currents: float32 (half-precision input is widened: potentials need the bits).
+            state: where an earlier call ended, None to start.
+            eligible: also keep running rates and eligibilities (no gradient flows then).
+            snapshots: step counts at which (rate, eligibility) are copied into the state.
+        """
+        if currents.dtype in (torch.float16, torch.bfloat16):
+            currents = currents.float()
+        state = state or self.start(currents[0])
+        leak = self.leak
+        if eligible and isinstance(leak, Tensor):
+            leak = leak.detach()
+        out = []
+        for current in currents:
+            before = (state.v, state.net)
+            s, u = step(state, current, leak, self.config, self.spike)
+            if eligible:
+                accumulate(state, s, u, before, leak, self.config)
+                if state.t in snapshots:
+                    assert state.rate is not None
+                    assert state.eligibility is not None
+                    state.snapshots[state.t] = (
+                        state.rate,
+                        state.eligibility,
+                        state.leak_eligibility,
+                    )
+            out.append(s)
+        spikes = torch.stack(out)
+        return (spikes if self.amplitude is None else self.amplitude * spikes), state
+
+    def rate(self, current: Tensor, state: State, snapshot: int) -> Tensor:
+        """Return the firing rate for the mean current up to a snapshot (SNN_METHODS 1.A).
+
+        The value is the simulated rate; its slope in `current` is the eligibility.
+        """
+        rate, eligibility, leak_eligibility = state.snapshots[snapshot]
+        out = rate + eligibility * (current - current.detach())
+        leak = self.leak
+        if leak_eligibility is not None and isinstance(leak, Tensor):
+            out = out + leak_eligibility * (leak - leak.detach())
+        return out if self.amplitude is None else self.amplitude * out

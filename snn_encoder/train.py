@@ -1,0 +1,410 @@
+"""Train a spiking encoder: `python -m snn_encoder.train --config small --data FOLDER`.
+
+The configuration lists stages; each has its depth, step counts, loss weights and length. A run
+is continued from its checkpoint with --resume, and stops after --max-minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from snn_encoder import evaluate, losses
+from snn_encoder.data import Batches, Corpus, neighbours, text_chunks
+from snn_encoder.layout import Layout, pack
+from snn_encoder.model import ModelConfig, Output, SpikingNet
+from snn_encoder.neurons import Neuron
+from snn_encoder.teacher import Teacher, VectorCache, teacher_folder
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One phase of training.
+
+    Attributes:
+        steps: optimiser steps.
+        depth: blocks that take part; 0 trains the table and its read-out.
+        timesteps: T of the simulation; snapshots below it are drawn anew each step.
+        snapshots: prefix lengths to draw one from, besides T itself.
+        method: rate_M, rate_S or bptt.
+        batch: texts a batch; run: texts of one cluster or dialogue next to one another.
+        dialogue: share of runs that are consecutive texts.
+        rate: learning rate of dense weights; table_rate: of the table.
+        weights: term of `losses` to its weight.
+        firing: mean firing that the hinge allows.
+        perturbation: of the initial potential.
+        frozen: normalise by running statistics.
+    """
+
+    name: str
+    steps: int
+    depth: int = 0
+    timesteps: int = 1
+    snapshots: tuple[int, ...] = ()
+    method: str = "rate_M"
+    batch: int = 512
+    run: int = 128
+    dialogue: float = 0.25
+    rate: float = 1e-3
+    table_rate: float = 2e-3
+    weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0, "relational": 1.0})
+    firing: float = 0.14
+    perturbation: float = 0.0
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A packaged or given configuration file."""
+
+    name: str
+    model: ModelConfig
+    corpus: dict[str, dict[str, int]]
+    stages: tuple[Stage, ...]
+    max_tokens: int = 128
+    clusters: int = 1500
+    seed: int = 0
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read a recipe: the name of one in snn_encoder/configs, or a path to a TOML file."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        text = path.read_text(encoding="utf-8")
+    else:
+        file = resources.files("snn_encoder") / "configs" / f"{name_or_path}.toml"
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"No packaged configuration {name_or_path!r}: nano, small, base."
+            )
+        text = file.read_text(encoding="utf-8")
+    raw = tomllib.loads(text)
+    model = ModelConfig.from_dict(raw.pop("model"))
+    stages = tuple(
+        Stage(**{**stage, "snapshots": tuple(stage.get("snapshots", ()))})
+        for stage in raw.pop("stages")
+    )
+    return Recipe(name=path.stem, model=model, stages=stages, **raw)
+
+
+def initial_table(net: SpikingNet, teacher: Teacher, seed: int) -> None:
+    """Set table and read-out from the teacher's single-token vectors (model2vec's start).
+
+    The main directions are turned at random, so that every channel carries a like share and
+    fires alike.
+    """
+    config = net.config
+    vectors = torch.from_numpy(teacher.token_vectors(config.vocabulary))
+    centre = vectors.mean(0)
+    _, _, axes = torch.linalg.svd(vectors - centre, full_matrices=False)
+    generator = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(config.width, config.width, generator=generator))[0]
+    basis = axes[: config.width].T @ turn
+    table = (vectors - centre) @ basis
+    scale = config.gain / table.std()
+    readout = net.readouts[0]
+    assert isinstance(readout, torch.nn.Linear)
+    with torch.no_grad():
+        net.table.weight.copy_(table * scale)
+        readout.weight.copy_(basis / scale)
+        net.bias.copy_(centre)
+
+
+class Optimisers:
+    """AdamW for dense weights, sparse Adam for the table's touched rows."""
+
+    def __init__(self, net: SpikingNet) -> None:
+        table = net.table.weight
+        decay = [p for p in net.parameters() if p is not table and p.ndim > 1]
+        rest = [p for p in net.parameters() if p is not table and p.ndim <= 1]
+        self.dense = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
+            betas=(0.9, 0.98),
+        )
+        self.sparse = torch.optim.SparseAdam([table], betas=(0.9, 0.98))
+        self.parameters = [*decay, *rest]
+
+    def step(self, rate: float, table_rate: float) -> None:
+        for group in self.dense.param_groups:
+            group["lr"] = rate
+        for group in self.sparse.param_groups:
+            group["lr"] = table_rate
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.dense.step()
+        self.sparse.step()  # type: ignore[no-untyped-call]
+        self.dense.zero_grad(set_to_none=True)
+        self.sparse.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"dense": self.dense.state_dict(), "sparse": self.sparse.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.dense.load_state_dict(state["dense"])
+        self.sparse.load_state_dict(state["sparse"])
+
+
+def terms(
+    output: Output, y: Tensor, stage: Stage, bank: Tensor | None, pairs: int
+) -> dict[str, Tensor]:
+    """Return the weighted terms of one batch.
+
+    Args:
+        output: snapshots of the student; the last `pairs` texts are passages of the `pairs`
+            texts before them.
+        y: teacher vectors [B, dim].
+        bank: teacher vectors for the bank term.
+    """
+    weights = stage.weights
+    out: dict[str, Tensor] = {}
+    single = len(y) - 2 * pairs
+    for z in output.vectors:
+        found: dict[str, Tensor] = {}
+        found["cosine"] = losses.cosine(z, y)
+        if "relational" in weights:
+            found["relational"] = losses.relational(z[:single], y[:single])
+        if "bank" in weights and bank is not None:
+            found["bank"] = losses.bank(z, y, bank)
+        if "info_nce" in weights and pairs:
+            found["info_nce"] = losses.info_nce(z[single : single + pairs], z[single + pairs :])
+        for name, value in found.items():
+            share = weights[name] * value / len(output.vectors)
+            out[name] = out[name] + share if name in out else share
+    if "self_teacher" in weights and len(output.vectors) > 1:
+        out["self_teacher"] = weights["self_teacher"] * losses.self_teacher(
+            output.vectors[0], output.vectors[-1], y
+        )
+    hinges = [losses.firing(rates, stage.firing) for rates in output.rates]
+    out["firing"] = weights.get("firing", 5.0) * torch.stack(hinges).sum()
+    return out
+
+
+def encode_with(
+    net: SpikingNet,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    timesteps: int,
+    max_tokens: int = 256,
+) -> np.ndarray:
+    """Return unit vectors float32 [n, dim] of texts by the network in training."""
+    ids = [e.ids[:max_tokens] or [100] for e in tokenizer.encode_batch_fast(list(texts))]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    out = np.empty((len(ids), net.config.dim), dtype=np.float32)
+    training = net.training
+    net.eval()
+    with torch.no_grad():
+        for start in range(0, len(order), 256):
+            rows = order[start : start + 256]
+            flat, layout = pack([ids[i] for i in rows])
+            z = net(flat, layout, timesteps, method="bptt").vectors[-1]
+            out[rows] = torch.nn.functional.normalize(z, dim=-1).numpy()
+    net.train(training)
+    return out
+
+
+class Trainer:
+    """Everything of a run that a checkpoint restores."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.folder = recipe, folder
+        self.net = SpikingNet(recipe.model)
+        self.optimisers = Optimisers(self.net)
+        self.stage, self.step, self.seconds, self.texts = 0, 0, 0.0, 0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Write the checkpoint in one move, so that an interruption leaves the old one."""
+        unfinished = self.checkpoint.with_suffix(".part")
+        torch.save(
+            {
+                "net": self.net.state_dict(),
+                "optimisers": self.optimisers.state_dict(),
+                "random": torch.get_rng_state(),
+                "progress": (self.stage, self.step, self.seconds, self.texts),
+            },
+            unfinished,
+        )
+        unfinished.replace(self.checkpoint)
+
+    def resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.net.load_state_dict(state["net"])
+        self.optimisers.load_state_dict(state["optimisers"])
+        torch.set_rng_state(state["random"])
+        self.stage, self.step, self.seconds, self.texts = state["progress"]
+
+    def enter(self, stage: Stage) -> None:
+        """Set the network up for a stage."""
+        self.net.depth = stage.depth
+        self.net.freeze_statistics(stage.frozen)
+        for module in self.net.modules():
+            if isinstance(module, Neuron):
+                module.config = type(module.config)(
+                    **{**vars(module.config), "perturbation": stage.perturbation}
+                )
+
+    def update(
+        self, stage: Stage, ids: list[np.ndarray], y: Tensor, bank: Tensor | None, pairs: int
+    ) -> dict[str, float]:
+        """Take one optimiser step; return the terms' values.
+
+        Raises:
+            FloatingPointError: a term is not finite; names the step and the term.
+        """
+        flat = torch.from_numpy(np.concatenate(ids).astype(np.int64))
+        layout = Layout(torch.tensor([len(row) for row in ids]))
+        snapshots: tuple[int, ...] = (stage.timesteps,)
+        drawn = [t for t in stage.snapshots if t < stage.timesteps]
+        if drawn:
+            pick = np.random.default_rng((self.recipe.seed, self.stage, self.step))
+            snapshots = (int(pick.choice(drawn)), stage.timesteps)
+        output = self.net(flat, layout, stage.timesteps, snapshots, stage.method)
+        values = terms(output, y, stage, bank, pairs)
+        for name, value in values.items():
+            if not torch.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} became {value.item()} at step {self.step} of stage {stage.name!r}."
+                )
+        torch.autograd.backward(torch.stack(list(values.values())).sum())
+        warm = min(1.0, (self.step + 1) / 100)
+        left = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / stage.steps))
+        self.optimisers.step(stage.rate * warm * left, stage.table_rate * warm * left)
+        self.step += 1
+        self.texts += len(ids)
+        return {name: value.item() for name, value in values.items()}
+
+
+class PairSource:
+    """Random query→passage pairs with cached vectors: token ids and teacher vectors."""
+
+    def __init__(
+        self, folder: Path, recipe: Recipe, cache: VectorCache, tokenizer: Tokenizer
+    ) -> None:
+        spec = recipe.corpus.get("pairs", {})
+        chunks = list(text_chunks(folder, {"pairs": spec})) if spec else []
+        self.corpus = Corpus(chunks, cache, tokenizer, recipe.max_tokens) if chunks else None
+        self.seed = recipe.seed
+
+    def draw(self, count: int, step: int) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return 2 × count texts: the queries, then their passages."""
+        assert self.corpus is not None
+        rng = np.random.default_rng((self.seed, 7, step))
+        rows = 2 * rng.choice(len(self.corpus) // 2, count, replace=False)
+        return self.corpus.batch(np.concatenate([rows, rows + 1]))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m snn_encoder.train", description=__doc__)
+    parser.add_argument("--config", default="small", help="nano, small, base or a TOML file")
+    parser.add_argument("--data", type=Path, required=True, help="folder of text files")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of teacher vectors")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--dev", type=Path, nargs="*", default=[], help=".tsv (STS) or .jsonl")
+    parser.add_argument("--max-minutes", type=float, default=math.inf)
+    parser.add_argument("--eval-minutes", type=float, default=5.0)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--threads", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("medium")  # bfloat16 products where the CPU has them
+    recipe = load_recipe(args.config)
+    args.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(recipe, args.out)
+    teacher = Teacher(recipe.max_tokens)
+    if args.resume and trainer.checkpoint.exists():
+        trainer.resume()
+    else:
+        initial_table(trainer.net, teacher, recipe.seed)
+    tokenizer = Tokenizer.from_file(str(teacher_folder() / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.post_processor = None
+    run(trainer, args, tokenizer, VectorCache(args.cache, teacher.key))
+
+
+def run(
+    trainer: Trainer, args: argparse.Namespace, tokenizer: Tokenizer, cache: VectorCache
+) -> None:
+    """Train stage after stage until the recipe or the time ends."""
+    recipe = trainer.recipe
+    corpus = Corpus(text_chunks(args.data, recipe.corpus), cache, tokenizer, recipe.max_tokens)
+    print(f"{len(corpus)} texts", flush=True)
+    cluster = neighbours(corpus.vectors, recipe.clusters, recipe.seed)
+    pairs = PairSource(args.data, recipe, cache, tokenizer)
+    begin = checked = time.monotonic()
+    spent = trainer.seconds
+
+    def report() -> None:
+        row: dict[str, Any] = {"stage": recipe.stages[trainer.stage].name, "step": trainer.step}
+        row["minutes"] = round(trainer.seconds / 60, 1)
+        for steps in (1, 4):
+            for path in args.dev:
+                encode = partial(encode_with, trainer.net, tokenizer, timesteps=steps)
+                name, value = evaluate.score(encode, path)
+                row[f"{name} T={steps}"] = round(value, 4)
+        with (args.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+    while trainer.stage < len(recipe.stages):
+        stage = recipe.stages[trainer.stage]
+        trainer.enter(stage)
+        batches = Batches(cluster, stage.batch, stage.run, stage.dialogue, recipe.seed)
+        count = stage.batch // 4 if "info_nce" in stage.weights else 0
+        while trainer.step < stage.steps:
+            ids, y = corpus.batch(batches[trainer.step])
+            if count:
+                more, more_y = pairs.draw(count, trainer.step)
+                ids, y = ids + more, np.concatenate([y, more_y])
+            bank = None
+            if "bank" in stage.weights:
+                rows = np.random.default_rng((recipe.seed, 9, trainer.step)).choice(
+                    len(corpus), 2048, replace=False
+                )
+                bank = torch.from_numpy(corpus.vectors[rows].astype(np.float32))
+            values = trainer.update(stage, ids, torch.from_numpy(y), bank, count)
+            now = time.monotonic()
+            trainer.seconds = spent + now - begin
+            if trainer.step % 50 == 0:
+                print(
+                    f"{stage.name} {trainer.step}/{stage.steps} {trainer.seconds:.0f} s "
+                    + " ".join(f"{k} {v:.4f}" for k, v in values.items()),
+                    flush=True,
+                )
+            if now - checked > 60 * args.eval_minutes:
+                report()
+                trainer.save()
+                checked = time.monotonic()
+            if now - begin > 60 * args.max_minutes:
+                report()
+                trainer.save()
+                return
+        report()
+        trainer.stage, trainer.step = trainer.stage + 1, 0
+        trainer.save()
+
+
+if __name__ == "__main__":
+    main()
