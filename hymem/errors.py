@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hymem.types import Completion
+
 
 class HyMemError(Exception):
     """Base class of every error that HyMem raises on purpose."""
@@ -35,7 +40,15 @@ class EncoderError(HyMemError):
 
 
 class LLMError(HyMemError):
-    """A model call failed for good: every retry was spent, or retrying cannot help."""
+    """A model call failed for good: every retry was spent, or retrying cannot help.
+
+    ``spent`` is a ``Completion`` with the tokens that the failed attempts cost all the same, for the
+    ledger to count; ``None`` if nothing is known to have been spent.
+    """
+
+    def __init__(self, message: str, spent: Completion | None = None) -> None:
+        super().__init__(message)
+        self.spent = spent
 
 
 class LLMOutputError(LLMError):

@@ -1,0 +1,1 @@
+"""Language models behind the ``LLM`` protocol of ``hymem.types``."""

@@ -1,0 +1,190 @@
+"""Replies that fit a schema: what to ask for, how to read it, and what to say when it does not fit.
+
+Endpoints differ in what they enforce: a JSON schema, any JSON object, or nothing. Whatever they
+promise, every reply is checked here, mended where only its wrapping is wrong, and otherwise asked
+for again with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from hymem.errors import LLMError, LLMOutputError
+from hymem.types import Completion
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Messages = Sequence[Mapping[str, str]]
+Finish = Literal["stop", "length", "refusal"]
+
+# How often a model is told what was wrong with its reply before the call is given up.
+CORRECTIONS = 2
+# Enough of a bad reply for the model to see what it did; a runaway reply is not paid for twice.
+QUOTED_CHARACTERS = 2000
+# Stray braces before the object are rare; a reply of nothing but braces must not take minutes.
+OBJECTS_TRIED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One raw reply. ``finish`` is ``length`` when it was cut off. Token counts are ``None`` where
+    the endpoint reported none."""
+
+    text: str
+    finish: Finish
+    model: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+
+
+def converse(
+    send: Callable[[Messages], Reply], messages: Messages, schema: type[BaseModel] | None
+) -> Completion:
+    """Send until a usable reply comes back, at most ``1 + CORRECTIONS`` times. The token counts of
+    the result cover all attempts.
+
+    Raises ``LLMOutputError`` when no reply was usable, and whatever ``send`` raises; both carry
+    what the attempts cost in ``spent``.
+    """
+    spent: Completion | None = None
+    dialogue = list(messages)
+    problem = ""
+    for _ in range(1 + CORRECTIONS):
+        try:
+            reply = send(dialogue)
+        except LLMError as error:
+            error.spent = spent
+            raise
+        spent = _add(spent, reply)
+        try:
+            value = read(reply, schema)
+        except ValueError as error:
+            problem = str(error)
+            dialogue = [*messages, *_correction(reply, problem, schema)]
+        else:
+            return Completion(
+                value,
+                value if schema is None else reply.text,
+                spent.model,
+                spent.input_tokens,
+                spent.output_tokens,
+                spent.cached_tokens,
+            )
+    raise LLMOutputError(
+        f"{reply.model} gave no usable reply in {1 + CORRECTIONS} attempts; the last one {problem}",
+        spent,
+    )
+
+
+def read(reply: Reply, schema: type[BaseModel] | None) -> Any:
+    """The value of a reply: an instance of ``schema``, or the text. ``ValueError`` says what is
+    wrong with it, in words that complete "the reply …"."""
+    if reply.finish == "refusal":
+        raise ValueError("was refused by the model")
+    if reply.finish == "length":
+        raise ValueError("was cut off at the length limit")
+    text = _without_reasoning(reply.text)
+    if not text:
+        raise ValueError("was empty")
+    return text if schema is None else parse(text, schema)
+
+
+def parse(text: str, schema: type[BaseModel]) -> BaseModel:
+    """The first JSON object in ``text`` that fits ``schema``. Wrapping (code fences, prose),
+    trailing commas and Python literals are mended. ``ValueError`` if there is none."""
+    from pydantic import ValidationError
+
+    problem = "was not a JSON object"
+    for value in _objects(text):
+        try:
+            return schema.model_validate(value)
+        except ValidationError as error:
+            problem = "did not fit the schema: " + "; ".join(
+                f"{'.'.join(map(str, one['loc'])) or 'object'}: {one['msg']}"
+                for one in error.errors(include_url=False)[:5]
+            )
+    raise ValueError(problem)
+
+
+def with_schema(messages: Messages, schema: type[BaseModel]) -> list[Mapping[str, str]]:
+    """The messages with the schema spelled out, for endpoints that do not enforce it."""
+    return [*messages, {"role": "user", "content": _schema_text(schema)}]
+
+
+def _schema_text(schema: type[BaseModel]) -> str:
+    rules = json.dumps(schema.model_json_schema(), ensure_ascii=False)
+    return f"Reply with one JSON object and nothing else. It must fit this JSON Schema:\n{rules}"
+
+
+def _correction(
+    reply: Reply, problem: str, schema: type[BaseModel] | None
+) -> Iterator[Mapping[str, str]]:
+    if reply.text.strip():
+        yield {"role": "assistant", "content": reply.text[:QUOTED_CHARACTERS]}
+    again = "Answer again, more briefly." if reply.finish == "length" else "Answer again."
+    wanted = "" if schema is None else "\n" + _schema_text(schema)
+    yield {"role": "user", "content": f"Your reply {problem}. {again}{wanted}"}
+
+
+def _add(spent: Completion | None, reply: Reply) -> Completion:
+    if spent is None:
+        spent = Completion(None, "", reply.model, 0, 0, 0)
+    return Completion(
+        None,
+        spent.text + reply.text,
+        reply.model,
+        _sum(spent.input_tokens, reply.input_tokens),
+        _sum(spent.output_tokens, reply.output_tokens),
+        _sum(spent.cached_tokens, reply.cached_tokens),
+    )
+
+
+def _sum(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
+def _without_reasoning(text: str) -> str:
+    """Local reasoning models think aloud in the reply itself."""
+    return re.sub(r"\A\s*<think>.*?</think>", "", text, flags=re.DOTALL).strip()
+
+
+def _objects(text: str) -> Iterator[Any]:
+    """JSON objects in ``text``, from left to right."""
+    start = text.find("{")
+    for _ in range(OBJECTS_TRIED):
+        if start < 0:
+            return
+        end = _object_end(text, start)
+        value = _load(text[start:end]) if end else None
+        if isinstance(value, dict):
+            yield value
+        start = text.find("{", end if isinstance(value, dict) else start + 1)
+
+
+def _object_end(text: str, start: int) -> int:
+    """Index after the brace that closes the one at ``start``; 0 if none does."""
+    depth = 0
+    for match in re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL).finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    return 0
+
+
+def _load(text: str) -> Any:
+    for mended in (text, re.sub(r",(\s*[}\]])", r"\1", text)):
+        try:
+            return json.loads(mended, strict=False)
+        except (ValueError, RecursionError):
+            continue
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
