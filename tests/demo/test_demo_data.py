@@ -15,12 +15,15 @@ import Stemmer
 STOP_WORDS = frozenset(
     re.findall(
         r"\w+",
-        """a about after all also am an and any are as at be because been before being but by can
-    could     did do does doing done first for from get go got had has have having he her hers him his how i
-    if in into is it its itself just like me mine more most much my myself no nor not now of off on
-    once one only or other our out over own s same she should so some such t than that the their
-    them then there these they this those to too up us very was we were what when where which while
-    who whom whose why will with would you your yours""",
+        """
+        a about after all also am an and any are as at be because been before being but by
+        can could did do does doing done first for from get go got had has have having he
+        her hers him his how i if in into is it its itself just like me mine more most
+        much my myself no nor not now of off on once one only or other our out over own s
+        same she should so some such t than that the their them then there these they this
+        those to too up us very was we were what when where which while who whom whose why
+        will with would you your yours
+        """,
     )
 )
 CATEGORIES = ("single-hop", "multi-hop", "date", "order", "changed fact", "unanswerable")

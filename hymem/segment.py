@@ -1,0 +1,144 @@
+"""Segmentation: cuts the turns of one session into topic-coherent events.
+
+An event ends where the conversation pauses, where its topic shifts, or where it grows too long.
+A topic shift is a dip in the similarity of the turns before and after a gap, as in TextTiling
+(Hearst 1997), with embeddings in place of word counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from hymem.types import Turn
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSegmenter:
+    """The default ``Segmenter``.
+
+    ``max_gap``: a longer silence between two turns always ends an event.
+    ``min_turns``, ``max_turns``: bounds of an event in turns; a topic shift never makes an event
+    shorter than ``min_turns``, a silence may. ``max_chars``: upper bound of an event's text; a
+    single longer turn is an event of its own.
+    ``block``: turns on each side of a gap that are compared. ``sensitivity``: a dip counts when it
+    is deeper than the session's mean dip by this many standard deviations.
+    ``overlap``: turns that an event repeats from the end of the one before, unless a silence
+    parts them: an answer keeps its question.
+    """
+
+    max_gap: timedelta = timedelta(hours=1)
+    min_turns: int = 4
+    max_turns: int = 16
+    max_chars: int = 6000
+    block: int = 3
+    sensitivity: float = 0.5
+    overlap: int = 1
+
+    def segment(self, turns: Sequence[Turn], vectors: NDArray[np.float32]) -> list[tuple[int, int]]:
+        """Cut ``turns`` (one session, in order) into events.
+
+        Args:
+            turns: the session's turns.
+            vectors: ``float32[len(turns), dim]``, one unit row per turn.
+
+        Returns:
+            Half-open index ranges that cover all turns in order; neighbours overlap by at most
+            ``overlap`` turns.
+
+        Raises:
+            ValueError: if there is not one vector per turn.
+        """
+        if len(turns) != len(vectors):
+            raise ValueError(f"{len(turns)} turns need as many vectors, got {len(vectors)}")
+        if not turns:
+            return []
+        depths = _dip_depths(vectors, self.block)
+        mean, spread = float(depths.mean()), float(depths.std())
+        shift = depths > max(mean + self.sensitivity * spread, 1e-6)
+        ranges: list[tuple[int, int]] = []
+        start, chars = 0, len(turns[0].text)
+        for i in range(1, len(turns)):
+            silence = _pause(turns[i - 1], turns[i]) > self.max_gap
+            full = i - start >= self.max_turns or chars + len(turns[i].text) > self.max_chars
+            topic = bool(shift[i - 1]) and i - start >= self.min_turns
+            if silence or full or topic:
+                ranges.append((start, i))
+                start, chars = i, 0
+                if not silence:
+                    start, chars = self._overlap(turns, ranges[-1], len(turns[i].text))
+            chars += len(turns[i].text)
+        ranges.append((start, len(turns)))
+        return ranges
+
+    def _overlap(
+        self, turns: Sequence[Turn], previous: tuple[int, int], next_chars: int
+    ) -> tuple[int, int]:
+        """Where the event after ``previous`` starts, and how many characters it repeats."""
+        start, end = previous
+        first, chars = end, 0
+        while (
+            end - first < self.overlap
+            and first - 1 > start
+            and chars + len(turns[first - 1].text) + next_chars <= self.max_chars
+        ):
+            first -= 1
+            chars += len(turns[first].text)
+        return first, chars
+
+
+def _pause(before: Turn, after: Turn) -> timedelta:
+    if before.time is None or after.time is None:
+        return timedelta(0)
+    return _utc(after.time) - _utc(before.time)
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _dip_depths(vectors: NDArray[np.float32], block: int) -> NDArray[np.float64]:
+    """How far the similarity falls at each gap below the peaks around it.
+
+    ``float32[n, dim]`` → ``float64[max(n - 1, 1)]``: entry ``i`` is the gap between turns ``i`` and
+    ``i + 1``. The similarity of a gap is the cosine of the sums of the ``block`` vectors on
+    either side; its depth is the climb to the nearest peak on the left plus that on the right.
+    """
+    import numpy as np
+
+    n = len(vectors)
+    if n < 2:
+        return np.zeros(1)
+    sums = np.zeros((n + 1, vectors.shape[1]))
+    np.cumsum(vectors, axis=0, dtype=np.float64, out=sums[1:])
+    gaps = np.arange(1, n)
+    left = sums[gaps] - sums[np.maximum(gaps - block, 0)]
+    right = sums[np.minimum(gaps + block, n)] - sums[gaps]
+    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    similarity = np.einsum("ij,ij->i", left, right) / np.maximum(norms, 1e-12)
+    depth = _climb(similarity) + _climb(similarity[::-1])[::-1] - 2 * similarity
+    result: NDArray[np.float64] = np.where(_is_local_minimum(similarity), depth, 0.0)
+    return result
+
+
+def _climb(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each gap, the height reached by walking left as long as the similarity does not fall."""
+    peaks = similarity.copy()
+    for i in range(1, len(peaks)):
+        if similarity[i - 1] >= similarity[i]:
+            peaks[i] = peaks[i - 1]
+    return peaks
+
+
+def _is_local_minimum(similarity: NDArray[np.float64]) -> NDArray[np.bool_]:
+    import numpy as np
+
+    padded = np.concatenate(([np.inf], similarity, [np.inf]))
+    result: NDArray[np.bool_] = (similarity <= padded[:-2]) & (similarity < padded[2:])
+    return result
