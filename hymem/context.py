@@ -1,0 +1,104 @@
+"""Recalled text as a model is to see it: dated, attributed, tagged, and never over its budget.
+
+One block holds lines by session::
+
+    <recalled_memory>
+    [2 March 2026]
+    Ana: I moved to Lyon last week.
+    </recalled_memory>
+
+Only HyMem writes at the beginning of a line: a stored text's own line breaks are indented, and
+whatever in it could be taken for the tag is defused. So no stored text can close the block or
+forge a date, a speaker or another block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hymem.tokens import count_many, count_tokens
+from hymem.types import Hit, Turn
+
+OPEN = "<recalled_memory>"
+CLOSE = "</recalled_memory>"
+_UNDATED = "undated"
+# Whatever str.splitlines() or a renderer may take for a line's end.
+_LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_TAG = re.compile(r"<(?=\W*recalled_memory)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A block of text, its length in tokens and the items in it, in the order in which they were
+    chosen. All empty when nothing fitted."""
+
+    text: str
+    tokens: int
+    used: tuple[Hit | Turn, ...]
+
+
+EMPTY = Rendered("", 0, ())
+
+
+def render(items: Sequence[Hit | Turn], max_tokens: int) -> Rendered:
+    """The block for ``items``, best first: each is taken if it still fits into ``max_tokens``.
+
+    The block itself is in order of time. A block that would hold nothing is the empty text.
+    """
+    frame, *heads_and_lines = count_many(
+        [f"{OPEN}\n{CLOSE}", *(part for item in items for part in (_head(item), _line(item)))]
+    )
+    heads, lines = heads_and_lines[0::2], heads_and_lines[1::2]
+    used: list[Hit | Turn] = []
+    shown: set[str] = set()
+    total = frame
+    for item, head, line in zip(items, heads, lines, strict=True):
+        cost = line if _head(item) in shown else head + line
+        if total + cost <= max_tokens:
+            used.append(item)
+            shown.add(_head(item))
+            total += cost
+    if not used:
+        return EMPTY
+    text = "\n".join([OPEN, *_lines(used), CLOSE])
+    return Rendered(text, count_tokens(text), tuple(used))
+
+
+def _lines(items: Iterable[Hit | Turn]) -> Iterator[str]:
+    previous = None
+    for item in sorted(items, key=_order):
+        if _head(item) != previous:
+            previous = _head(item)
+            yield previous
+        yield _line(item)
+
+
+def _order(item: Hit | Turn) -> tuple[str, int]:
+    """By day, then as added: ids grow with every addition."""
+    return (item.time.date().isoformat() if item.time else "", item.id)
+
+
+def _head(item: Hit | Turn) -> str:
+    return f"[{format_day(item.time)}]"
+
+
+def format_day(time: datetime | None) -> str:
+    """``Monday 2 March 2026``: the weekday lets a reader resolve "last Friday"."""
+    if time is None:
+        return _UNDATED
+    return f"{time:%A} {time.day} {time:%B %Y}"
+
+
+def _line(item: Hit | Turn) -> str:
+    text = defuse(item.text.strip())
+    speaker = " ".join(defuse(item.speaker).split()) if item.speaker else ""
+    return f"{speaker}: {text}" if speaker else f"- {text}"
+
+
+def defuse(text: str) -> str:
+    """``text`` as it may stand inside the block: its own lines are indented, the tag is spelled
+    with ``‹``."""
+    return _LINE_END.sub("\n  ", _TAG.sub("‹", text))
