@@ -14,14 +14,15 @@ from typing import Any
 # A longer run of letters is no word of any language (base64, a minified script).
 LONGEST_TERM = 64
 
-_STOP = frozenset(
+_STOP_WORDS = (
     "a about after all also am an and any are as at be because been before being but by can could "
     "d did didn do does doesn doing don down for from had hadn has hasn have haven having he her "
     "here him his how i if in into is isn it its just ll m me more most my no not of off on once "
     "only or other our out over own re s same she should so some such t than that the their them "
     "then there these they this those through to too under until up us ve very was wasn we were "
-    "weren what when where which while who whom why will with won would wouldn you your".split()
+    "weren what when where which while who whom why will with won would wouldn you your"
 )
+_STOP = frozenset(_STOP_WORDS.split())
 # Latin, Hebrew and Arabic write these marks or leave them out; elsewhere marks are letters.
 _OPTIONAL_MARKS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670]")
 _ASCII_WORD = re.compile("[a-z0-9]+")
@@ -42,10 +43,7 @@ def terms(text: str) -> list[str]:
 
     Any string is accepted, NUL and lone surrogates included.
     """
-    if text.isascii():
-        words = _ASCII_WORD.findall(text.lower())
-    else:
-        words = _words(text)
+    words = _ASCII_WORD.findall(text.lower()) if text.isascii() else _words(text)
     return [stem for word in words if (stem := _stem(word))]
 
 
@@ -67,10 +65,7 @@ def _words(text: str) -> list[str]:
 
 def _pairs(run: str) -> list[str]:
     """Overlapping pairs, and single ideographs: many Chinese and Japanese words are one."""
-    if len(run) == 1 or re.match(f"[{_IDEOGRAPHS}]", run):
-        singles = list(run)
-    else:
-        singles = []
+    singles = list(run) if len(run) == 1 or re.match(f"[{_IDEOGRAPHS}]", run) else []
     return singles + [run[i : i + 2] for i in range(len(run) - 1)]
 
 

@@ -245,7 +245,20 @@ class Store(Protocol):
 
     def status(self, scope: Scope | None = None) -> Status: ...
 
-    def reembed(self, texts: Any) -> int: ...
+    # -- another encoder: open the store for re-embedding, then put until ``finish`` is true --
+    def to_reembed(self, limit: int) -> list[tuple[Scope, Turn | Unit]]:
+        """The next items without vectors of the encoder that the store was opened with; empty when
+        all have them. An interrupted run goes on where it stopped."""
+        ...
+
+    def put_reembedded(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        """(item id, ``float32[keys, dim]``) pairs; they enter service with ``finish_reembed``."""
+        ...
+
+    def finish_reembed(self) -> bool:
+        """Replace all vectors at once. False if items were added meanwhile: go on and ask again.
+        From then on, processes with the old encoder get ``EncoderMismatchError``."""
+        ...
 
     def dump(self, scope: Scope | None = None) -> Iterator[Mapping[str, Any]]:
         """Records of a JSONL export: turns, events, units, history; never vectors."""

@@ -1,0 +1,76 @@
+"""Arrays that grow at the end in amortised constant time, and ragged rows kept in one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class Column:
+    """A growing array. ``view`` is the filled part: valid until the next ``extend``."""
+
+    __slots__ = ("_data", "size")
+
+    def __init__(self, dtype: DTypeLike, width: int | None = None) -> None:
+        self._data: NDArray[Any] = np.empty(0 if width is None else (0, width), dtype)
+        self.size = 0
+
+    @property
+    def view(self) -> NDArray[Any]:
+        return self._data[: self.size]
+
+    @property
+    def nbytes(self) -> int:
+        return self._data.nbytes
+
+    def extend(self, values: NDArray[Any]) -> None:
+        end = self.size + len(values)
+        if end > len(self._data):
+            # Growing by a quarter keeps the spare memory of a large scope small.
+            room = max(end, len(self._data) + len(self._data) // 4, 64)
+            grown = np.empty((room, *self._data.shape[1:]), self._data.dtype)
+            grown[: self.size] = self.view
+            self._data = grown
+        self._data[self.size : end] = values
+        self.size = end
+
+
+class Ragged:
+    """Rows of varying length in flat columns. A row may be rewritten: its new values go to the
+    end and the old ones stay behind, unreferenced, until the index is rebuilt."""
+
+    def __init__(self, *values: Column) -> None:
+        self.values = values
+        self.start = Column(np.int64)
+        self.count = Column(np.int32)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(column.nbytes for column in (*self.values, self.start, self.count))
+
+    def append(self, counts: NDArray[np.int32], *values: NDArray[Any]) -> None:
+        """Add rows of these lengths, whose values lie one after the other."""
+        self.start.extend(self.values[0].size + np.cumsum(counts) - counts)
+        self.count.extend(counts)
+        for column, new in zip(self.values, values, strict=True):
+            column.extend(new)
+
+    def rewrite(self, row: int, *values: NDArray[Any]) -> None:
+        self.start.view[row] = self.values[0].size
+        self.count.view[row] = len(values[0])
+        for column, new in zip(self.values, values, strict=True):
+            column.extend(new)
+
+    def slice(self, row: int) -> slice:
+        start = int(self.start.view[row])
+        return slice(start, start + int(self.count.view[row]))
+
+    def gather(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(flat indices of the rows' values, for each the position in ``rows`` it belongs to)."""
+        counts = self.count.view[rows].astype(np.int64)
+        owner = np.repeat(np.arange(len(rows)), counts)
+        before = np.cumsum(counts) - counts
+        flat = np.arange(len(owner)) + (self.start.view[rows] - before)[owner]
+        return flat, owner

@@ -1,0 +1,116 @@
+"""What every part of the SQLite store shares: the database, its encoder, scopes and sessions."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from hymem.errors import EncoderMismatchError, InputError
+from hymem.stores.database import Database
+from hymem.types import Scope
+
+
+class Core:
+    """Opened on a path; the parts of ``SQLiteStore`` build on it."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        encoder_name: str,
+        encoder_version: str,
+        dim: int,
+        reembed: bool = False,
+    ) -> None:
+        self.dim = dim
+        self._encoder = f"{encoder_name} {encoder_version} {dim}"
+        self._db = Database(path)
+        try:
+            with self._db.write() as connection:
+                self._adopt_encoder(connection)
+                if not reembed:
+                    self._check_encoder(connection)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _adopt_encoder(self, connection: sqlite3.Connection) -> None:
+        """A store without vectors takes the encoder it is opened with."""
+        if connection.execute("SELECT 1 FROM vectors LIMIT 1").fetchone() is None:
+            connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('encoder', ?)", (self._encoder,)
+            )
+
+    def _check_encoder(self, connection: sqlite3.Connection) -> None:
+        (found,) = connection.execute("SELECT value FROM meta WHERE key = 'encoder'").fetchone()
+        if found != self._encoder:
+            raise EncoderMismatchError(
+                f"the vectors in {self._db.path} come from the encoder '{found}', not from "
+                f"'{self._encoder}' (name, version, dimension). Use that encoder, or run "
+                "`hymem reembed` to encode every text anew."
+            )
+
+    def _scope_id(self, connection: sqlite3.Connection, scope: Scope) -> int | None:
+        for value in (scope.user_id, scope.agent_id):
+            _check_name(value)
+        row = connection.execute(
+            "SELECT id FROM scopes WHERE (user_id IS NULL) = ? AND ifnull(user_id, '') = ?"
+            " AND (agent_id IS NULL) = ? AND ifnull(agent_id, '') = ?",
+            (
+                scope.user_id is None,
+                scope.user_id or "",
+                scope.agent_id is None,
+                scope.agent_id or "",
+            ),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def _make_scope(self, connection: sqlite3.Connection, scope: Scope) -> int:
+        found = self._scope_id(connection, scope)
+        if found is not None:
+            return found
+        made = connection.execute(
+            "INSERT INTO scopes (user_id, agent_id) VALUES (?, ?)", (scope.user_id, scope.agent_id)
+        )
+        return int(made.lastrowid or 0)
+
+    def _make_session(self, connection: sqlite3.Connection, scope_id: int, name: str) -> int:
+        row = connection.execute(
+            "SELECT id FROM sessions WHERE scope = ? AND name = ?", (scope_id, name)
+        ).fetchone()
+        if row is not None:
+            return int(row[0])
+        made = connection.execute(
+            "INSERT INTO sessions (scope, name) VALUES (?, ?)", (scope_id, name)
+        )
+        return int(made.lastrowid or 0)
+
+    def _touch(self, connection: sqlite3.Connection, scope_id: int) -> None:
+        """Tell every process that its index of this scope is behind."""
+        connection.execute("UPDATE scopes SET version = version + 1 WHERE id = ?", (scope_id,))
+
+    def _changed(self, connection: sqlite3.Connection, scope_id: int, item_id: int) -> None:
+        connection.execute("INSERT INTO changes (scope, item) VALUES (?, ?)", (scope_id, item_id))
+
+    def _record(
+        self,
+        connection: sqlite3.Connection,
+        scope_id: int,
+        item_id: int,
+        event: str,
+        text: str | None,
+        at: float | None = None,
+    ) -> None:
+        connection.execute(
+            "INSERT INTO history (scope, item, event, text, at) VALUES (?, ?, ?, ?, ?)",
+            (scope_id, item_id, event, text, time.time() if at is None else at),
+        )
+
+
+def _check_name(value: str | None) -> None:
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"user_id or agent_id {value!r} holds a lone surrogate; pass valid Unicode"
+        ) from None

@@ -1,0 +1,201 @@
+"""Changing and removing what is stored, and the history of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hymem.errors import NotFoundError, StoreError
+from hymem.messages import clean_text
+from hymem.stores.items import put_keys, terms_blob
+from hymem.stores.match import Matching
+from hymem.types import Scope
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_SCOPE_TABLES = ("items", "sessions", "events", "changes", "history")
+
+
+class Edits(Matching):
+    def update_text(
+        self,
+        scope: Scope,
+        item_id: int,
+        text: str,
+        lexical: str,
+        tokens: int,
+        vectors: NDArray[np.float32],
+    ) -> None:
+        text, lexical = clean_text(text), clean_text(lexical)
+        words = terms_blob(lexical)
+        with self._db.write() as connection:
+            self._check_encoder(connection)
+            scope_id, kind = self._find(connection, scope, item_id)
+            (old,) = connection.execute(
+                "SELECT text FROM items WHERE id = ?", (item_id,)
+            ).fetchone()
+            self._ensure_added(connection, scope_id, item_id, old)
+            self._record(connection, scope_id, item_id, "update", text)
+            connection.execute(
+                "UPDATE items SET text = ?, lexical = ?, tokens = ?, terms = ?, embedded = 1"
+                " WHERE id = ?",
+                (text, None if lexical == text else lexical, tokens, words, item_id),
+            )
+            put_keys(connection, item_id, vectors.reshape(-1, self.dim))
+            self._changed(connection, scope_id, item_id)
+            if kind == "turn":
+                self._reopen(connection, scope_id, self._events_of(connection, item_id))
+            self._touch(connection, scope_id)
+
+    def delete(self, scope: Scope, item_id: int) -> None:
+        with self._db.write() as connection:
+            scope_id, kind = self._find(connection, scope, item_id)
+            if kind == "turn":
+                self._delete_turn(connection, scope_id, item_id)
+            else:
+                self._remove(connection, scope_id, item_id)
+            self._touch(connection, scope_id)
+        # The log may still hold the text; where a reader is in the way, the next one empties it.
+        self._db.truncate_wal()
+
+    def delete_all(self, scope: Scope) -> int:
+        with self._db.write() as connection:
+            scope_id = self._scope_id(connection, scope)
+            if scope_id is None:
+                return 0
+            inside = "(SELECT id FROM items WHERE scope = ?)"
+            for table in ("vectors", "next_vectors"):
+                connection.execute(f"DELETE FROM {table} WHERE item IN {inside}", (scope_id,))
+            connection.execute(f"DELETE FROM sources WHERE unit IN {inside}", (scope_id,))
+            connection.execute(f"DELETE FROM event_turns WHERE turn IN {inside}", (scope_id,))
+            (count,) = connection.execute(
+                "SELECT count(*) FROM items WHERE scope = ?", (scope_id,)
+            ).fetchone()
+            for table in _SCOPE_TABLES:
+                connection.execute(f"DELETE FROM {table} WHERE scope = ?", (scope_id,))
+            # What was spent was spent; whose it was is forgotten.
+            connection.execute("UPDATE costs SET scope = NULL WHERE scope = ?", (scope_id,))
+            connection.execute("DELETE FROM scopes WHERE id = ?", (scope_id,))
+        self._forget_index(scope)
+        if not self._db.truncate_wal():
+            raise StoreError(
+                "everything of the scope is deleted, but another process is reading, so the log "
+                "file still holds old pages; call delete_all again when it is idle"
+            )
+        return int(count)
+
+    def history(self, scope: Scope, item_id: int) -> list[Mapping[str, Any]]:
+        with self._db.read() as connection:
+            scope_id = self._scope_id(connection, scope)
+            rows = connection.execute(
+                "SELECT event, text, at FROM history WHERE item = ? AND scope = ? ORDER BY at, id",
+                (item_id, scope_id),
+            ).fetchall()
+            if not any(event == "add" for event, _, _ in rows):
+                rows = (
+                    connection.execute(
+                        "SELECT 'add', text, created FROM items WHERE id = ? AND scope = ?",
+                        (item_id, scope_id),
+                    ).fetchall()
+                    + rows
+                )
+        return [
+            {"event": event, "text": text, "at": datetime.fromtimestamp(at, UTC)}
+            for event, text, at in rows
+        ]
+
+    def _find(self, connection: sqlite3.Connection, scope: Scope, item_id: int) -> tuple[int, str]:
+        """The scope's id and the item's kind."""
+        scope_id = self._scope_id(connection, scope)
+        row = connection.execute(
+            "SELECT kind FROM items WHERE id = ? AND scope = ?", (item_id, scope_id)
+        ).fetchone()
+        if scope_id is None or row is None:
+            raise NotFoundError(f"this scope has no turn or unit with the id {item_id}")
+        return scope_id, row[0]
+
+    def _ensure_added(
+        self, connection: sqlite3.Connection, scope_id: int, item_id: int, text: str | None
+    ) -> None:
+        """Most items never change, so their first text enters the history only when they do."""
+        known = connection.execute(
+            "SELECT 1 FROM history WHERE item = ? AND event = 'add'", (item_id,)
+        ).fetchone()
+        if known is None:
+            (created,) = connection.execute(
+                "SELECT created FROM items WHERE id = ?", (item_id,)
+            ).fetchone()
+            self._record(connection, scope_id, item_id, "add", text, created)
+
+    def _delete_turn(self, connection: sqlite3.Connection, scope_id: int, turn: int) -> None:
+        units = connection.execute(
+            "SELECT unit, event, (SELECT count(*) FROM sources o WHERE o.unit = s.unit)"
+            " FROM sources s JOIN items ON id = s.unit WHERE turn = ?",
+            (turn,),
+        ).fetchall()
+        events = self._events_of(connection, turn)
+        unfinished = connection.execute(
+            "SELECT DISTINCT e.id FROM events e JOIN event_turns t ON t.event = e.id"
+            " WHERE t.turn = ? AND e.status <> 'done'",
+            (turn,),
+        ).fetchall()
+        connection.execute("DELETE FROM event_turns WHERE turn = ?", (turn,))
+        for unit, _, _ in units:
+            self._remove(connection, scope_id, unit)
+        self._remove(connection, scope_id, turn)
+        again = {event for _, event, count in units if count > 1}
+        # A worker may be reading the turn this very moment: its lease is withdrawn.
+        self._reopen(connection, scope_id, again | {row[0] for row in unfinished})
+        for event in events:
+            self._drop_if_empty(connection, event)
+
+    def _events_of(self, connection: sqlite3.Connection, turn: int) -> set[int]:
+        rows = connection.execute("SELECT event FROM event_turns WHERE turn = ?", (turn,))
+        return {event for (event,) in rows}
+
+    def _reopen(self, connection: sqlite3.Connection, scope_id: int, events: Iterable[int]) -> None:
+        """Have these events extracted again. Their units go, or they would all be said twice."""
+        for event in events:
+            units = connection.execute(
+                "SELECT id FROM items WHERE event = ? AND kind = 'unit'", (event,)
+            ).fetchall()
+            for (unit,) in units:
+                self._remove(connection, scope_id, unit)
+            connection.execute(
+                "UPDATE events SET status = 'pending', error = NULL, token = NULL, expires = NULL"
+                " WHERE id = ?",
+                (event,),
+            )
+
+    def _drop_if_empty(self, connection: sqlite3.Connection, event: int) -> None:
+        left = connection.execute("SELECT 1 FROM event_turns WHERE event = ?", (event,)).fetchone()
+        if left is None:
+            connection.execute("DELETE FROM events WHERE id = ?", (event,))
+
+    def _remove(self, connection: sqlite3.Connection, scope_id: int, item_id: int) -> None:
+        """Delete one item and its texts; what it superseded or was repeated by stands again."""
+        self._ensure_added(connection, scope_id, item_id, None)
+        connection.execute("UPDATE history SET text = NULL WHERE item = ?", (item_id,))
+        self._record(connection, scope_id, item_id, "delete", None)
+        self._release(connection, scope_id, item_id)
+        connection.execute("DELETE FROM sources WHERE unit = ?", (item_id,))
+        for table in ("vectors", "next_vectors"):
+            connection.execute(f"DELETE FROM {table} WHERE item = ?", (item_id,))
+        connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
+        self._changed(connection, scope_id, item_id)
+
+    def _release(self, connection: sqlite3.Connection, scope_id: int, item_id: int) -> None:
+        for column in ("superseded_by", "duplicate_of"):
+            rows: Sequence[tuple[int]] = connection.execute(
+                f"UPDATE items SET {column} = NULL WHERE {column} = ? RETURNING id", (item_id,)
+            ).fetchall()
+            for (freed,) in rows:
+                self._changed(connection, scope_id, freed)
+
+    def _forget_index(self, scope: Scope) -> None:
+        with self._indexes_lock:
+            self._indexes.pop(scope, None)

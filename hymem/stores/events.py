@@ -1,0 +1,222 @@
+"""Segmentation and extraction: events, the workers' leases on them, and the units they yield."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time as clock
+from collections.abc import Sequence
+
+from hymem.messages import clean_text
+from hymem.stores.base import Lease, NewUnit
+from hymem.stores.items import Items
+from hymem.stores.rows import (
+    FROM_ITEMS,
+    TURN_COLUMNS,
+    UNIT_COLUMNS,
+    clean,
+    event_from_row,
+    marks,
+    turn_from_row,
+    units_from_rows,
+)
+from hymem.types import Event, Scope, Turn, Unit
+
+_EVENT = """
+SELECT e.id, s.name, e.time, e.status, e.attempts, e.error
+FROM events e JOIN sessions s ON s.id = e.session
+"""
+# Spelled as the partial index is, so that SQLite uses it however many events are done.
+_OPEN = "status IN ('pending', 'leased') AND (status = 'pending' OR expires < ?)"
+
+
+class Events(Items):
+    def unsegmented(self, scope: Scope, limit: int) -> list[Turn]:
+        with self._db.read() as connection:
+            rows = connection.execute(
+                f"SELECT {TURN_COLUMNS} {FROM_ITEMS} WHERE i.scope = ? AND i.kind = 'turn'"
+                " AND i.event IS NULL ORDER BY i.id LIMIT ?",
+                (self._scope_id(connection, scope), limit),
+            ).fetchall()
+        return [turn_from_row(row) for row in rows]
+
+    def add_events(
+        self, scope: Scope, events: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> None:
+        with self._db.write() as connection:
+            scope_id = self._scope_id(connection, scope)
+            if scope_id is None:
+                return
+            for turns, covered in events:
+                self._add_event(connection, scope_id, turns, covered)
+            self._touch(connection, scope_id)
+
+    def lease_events(self, scope: Scope | None, limit: int, seconds: float) -> Lease | None:
+        now = clock.time()
+        with self._db.write() as connection:
+            where, values = _OPEN, [now]
+            if scope is not None:
+                where += " AND scope = ?"
+                values.append(self._scope_id(connection, scope) or -1)
+            first = connection.execute(
+                f"SELECT scope FROM events WHERE {where} ORDER BY id LIMIT 1", values
+            ).fetchone()
+            if first is None:
+                return None
+            ids = connection.execute(
+                f"SELECT id FROM events WHERE {_OPEN} AND scope = ? ORDER BY id LIMIT ?",
+                (now, first[0], limit),
+            ).fetchall()
+            token, expires = secrets.token_hex(8), now + seconds
+            connection.executemany(
+                "UPDATE events SET status = 'leased', token = ?, expires = ? WHERE id = ?",
+                [(token, expires, event_id) for (event_id,) in ids],
+            )
+            user, agent = connection.execute(
+                "SELECT user_id, agent_id FROM scopes WHERE id = ?", first
+            ).fetchone()
+            rows = connection.execute(
+                f"{_EVENT} WHERE e.id IN ({marks(ids)}) ORDER BY e.id", [row[0] for row in ids]
+            ).fetchall()
+            taken = tuple(event_from_row(connection, row) for row in rows)
+        return Lease(token, Scope(user, agent), taken, expires)
+
+    def complete_event(self, lease: Lease, event_id: int, units: Sequence[NewUnit]) -> list[int]:
+        with self._db.write() as connection:
+            self._check_encoder(connection)
+            held = self._held(connection, lease, event_id)
+            if held is None:
+                return []
+            scope_id, session = held
+            ids = [
+                self._store_unit(connection, scope_id, (event_id, session), unit) for unit in units
+            ]
+            connection.execute(
+                "UPDATE events SET status = 'done', attempts = attempts + 1, error = NULL,"
+                " token = NULL, expires = NULL WHERE id = ?",
+                (event_id,),
+            )
+            self._touch(connection, scope_id)
+        return ids
+
+    def fail_event(self, lease: Lease, event_id: int, error: str) -> None:
+        with self._db.write() as connection:
+            if self._held(connection, lease, event_id) is not None:
+                connection.execute(
+                    "UPDATE events SET status = 'failed', attempts = attempts + 1, error = ?,"
+                    " token = NULL, expires = NULL WHERE id = ?",
+                    (clean_text(error), event_id),
+                )
+
+    def retry_failed(self, scope: Scope | None) -> int:
+        with self._db.write() as connection:
+            query = "UPDATE events SET status = 'pending' WHERE status = 'failed'"
+            if scope is None:
+                return connection.execute(query).rowcount
+            scope_id = self._scope_id(connection, scope)
+            return connection.execute(f"{query} AND scope = ?", (scope_id,)).rowcount
+
+    def events(self, scope: Scope, ids: Sequence[int] | None = None) -> list[Event]:
+        with self._db.read() as connection:
+            scope_id = self._scope_id(connection, scope)
+            rows = connection.execute(f"{_EVENT} WHERE e.scope = ? ORDER BY e.id", (scope_id,))
+            if ids is None:
+                return [event_from_row(connection, row) for row in rows.fetchall()]
+            found = {}
+            for event_id in dict.fromkeys(ids):
+                query = f"{_EVENT} WHERE e.id = ? AND e.scope = ?"
+                row = connection.execute(query, (event_id, scope_id)).fetchone()
+                if row is not None:
+                    found[event_id] = event_from_row(connection, row)
+        return [found[event_id] for event_id in ids if event_id in found]
+
+    def current_facts(self, scope: Scope, facts: Sequence[str]) -> dict[str, list[Unit]]:
+        current = {}
+        with self._db.read() as connection:
+            scope_id = self._scope_id(connection, scope)
+            for fact in facts:
+                rows = connection.execute(
+                    f"SELECT {UNIT_COLUMNS} {FROM_ITEMS} WHERE i.scope = ? AND i.fact = ?"
+                    " AND i.superseded_by IS NULL AND i.duplicate_of IS NULL"
+                    " ORDER BY i.seconds IS NOT NULL, i.seconds, i.id",
+                    (scope_id, clean(fact)),
+                ).fetchall()
+                if rows:
+                    current[fact] = units_from_rows(connection, rows)
+        return current
+
+    def _add_event(
+        self,
+        connection: sqlite3.Connection,
+        scope_id: int,
+        turns: Sequence[int],
+        covered: Sequence[int],
+    ) -> None:
+        known = self._turns_in_scope(connection, scope_id, turns)
+        fresh = [turn for turn in covered if turn in known and known[turn][2] is None]
+        if not fresh:
+            return
+        session, time, _ = known[fresh[0]]
+        made = connection.execute(
+            "INSERT INTO events (scope, session, time) VALUES (?, ?, ?)", (scope_id, session, time)
+        )
+        event_id = made.lastrowid
+        connection.executemany(
+            "INSERT INTO event_turns VALUES (?, ?)", [(event_id, turn) for turn in known]
+        )
+        connection.executemany(
+            "UPDATE items SET event = ? WHERE id = ?", [(event_id, turn) for turn in fresh]
+        )
+
+    def _turns_in_scope(
+        self, connection: sqlite3.Connection, scope_id: int, turns: Sequence[int]
+    ) -> dict[int, tuple[int, str | None, int | None]]:
+        """Turn id → session, time, event; for the ids that this scope has."""
+        found = {}
+        for turn in sorted(set(turns)):
+            row = connection.execute(
+                "SELECT session, time, event FROM items"
+                " WHERE id = ? AND scope = ? AND kind = 'turn'",
+                (turn, scope_id),
+            ).fetchone()
+            if row is not None:
+                found[turn] = row
+        return found
+
+    def _held(
+        self, connection: sqlite3.Connection, lease: Lease, event_id: int
+    ) -> tuple[int, int] | None:
+        """The event's scope and session, if the lease still holds it."""
+        row: tuple[int, int] | None = connection.execute(
+            "SELECT scope, session FROM events WHERE id = ? AND status = 'leased' AND token = ?",
+            (event_id, lease.token),
+        ).fetchone()
+        return row
+
+    def _store_unit(
+        self, connection: sqlite3.Connection, scope_id: int, event: tuple[int, int], unit: NewUnit
+    ) -> int:
+        turns = list(self._turns_in_scope(connection, scope_id, unit.source_turns))
+        (position,) = connection.execute(
+            "SELECT min(position) FROM items JOIN event_turns ON turn = id WHERE event = ?"
+            if not turns
+            else "SELECT position FROM items WHERE id = ?",
+            (turns[0] if turns else event[0],),
+        ).fetchone()
+        unit_id = self._insert_unit(connection, scope_id, event, position, unit)
+        connection.executemany("INSERT INTO sources VALUES (?, ?)", [(unit_id, t) for t in turns])
+        for older in unit.supersedes:
+            self._supersede(connection, scope_id, older, unit_id)
+        return unit_id
+
+    def _supersede(
+        self, connection: sqlite3.Connection, scope_id: int, older: int, newer: int
+    ) -> None:
+        row = connection.execute(
+            "UPDATE items SET superseded_by = ? WHERE id = ? AND scope = ? AND kind = 'unit'"
+            " AND superseded_by IS NULL RETURNING text",
+            (newer, older, scope_id),
+        ).fetchone()
+        if row is not None:
+            self._record(connection, scope_id, older, "supersede", row[0])
+            self._changed(connection, scope_id, older)

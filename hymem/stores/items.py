@@ -1,0 +1,312 @@
+"""Turns and units: adding, reading, listing."""
+
+from __future__ import annotations
+
+import sqlite3
+import time as clock
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hymem.messages import clean_text
+from hymem.stores.base import NewTurn, NewUnit, Status
+from hymem.stores.core import Core
+from hymem.stores.rows import (
+    FROM_ITEMS,
+    TURN_COLUMNS,
+    UNIT_COLUMNS,
+    chunks,
+    clean,
+    keys_to_blob,
+    marks,
+    metadata_from_text,
+    metadata_to_text,
+    seconds_of,
+    time_to_text,
+    turn_from_row,
+    units_from_rows,
+)
+from hymem.text import terms
+from hymem.types import Filter, Scope, Turn, Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_INSERT_TURN = """
+INSERT INTO items (scope, kind, session, position, time, seconds, tokens, role, speaker, source_id,
+                   recalled, embedded, created, terms, metadata, text, lexical)
+VALUES (?, 'turn', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_INSERT_UNIT = """
+INSERT INTO items (scope, kind, session, position, event, time, seconds, tokens, fact,
+                   superseded_by, duplicate_of, embedded, created, terms, metadata, text, lexical)
+VALUES (?, 'unit', ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
+"""
+
+
+class Items(Core):
+    def add_turns(self, scope: Scope, turns: Sequence[NewTurn]) -> list[int]:
+        if not turns:
+            return []
+        # Everything slow happens before the transaction, which other writers wait for.
+        prepared = [_prepare(turn) for turn in turns]
+        ids = []
+        with self._db.write() as connection:
+            self._check_encoder(connection)
+            scope_id = self._make_scope(connection, scope)
+            position = self._next_position(connection, scope_id)
+            sessions: dict[str, int] = {}
+            for turn, values in zip(turns, prepared, strict=True):
+                known = self._known_source(connection, scope_id, turn.source_id)
+                if known is not None:
+                    ids.append(known)
+                    continue
+                name = clean_text(turn.session_id)
+                if name not in sessions:
+                    sessions[name] = self._make_session(connection, scope_id, name)
+                row = (scope_id, sessions[name], position, *values)
+                item_id = int(connection.execute(_INSERT_TURN, row).lastrowid or 0)
+                if turn.vectors is not None:
+                    put_keys(connection, item_id, turn.vectors)
+                ids.append(item_id)
+                position += 1
+            connection.execute(
+                "UPDATE scopes SET next_position = ?, version = version + 1 WHERE id = ?",
+                (position, scope_id),
+            )
+        return ids
+
+    def turns(self, scope: Scope, ids: Sequence[int]) -> list[Turn]:
+        with self._db.read() as connection:
+            rows = self._by_id(connection, scope, "turn", TURN_COLUMNS, ids)
+        found = {row[0]: turn_from_row(row) for row in rows}
+        return [found[item_id] for item_id in ids if item_id in found]
+
+    def units(self, scope: Scope, ids: Sequence[int]) -> list[Unit]:
+        with self._db.read() as connection:
+            rows = self._by_id(connection, scope, "unit", UNIT_COLUMNS, ids)
+            found = {unit.id: unit for unit in units_from_rows(connection, rows)}
+        return [found[item_id] for item_id in ids if item_id in found]
+
+    def list_turns(
+        self,
+        scope: Scope,
+        where: Filter | None = None,
+        *,
+        limit: int | None = None,
+        after_id: int = 0,
+    ) -> list[Turn]:
+        with self._db.read() as connection:
+            rows = self._list(connection, scope, "turn", TURN_COLUMNS, where, limit, after_id)
+        return [turn_from_row(row) for row in rows]
+
+    def list_units(
+        self,
+        scope: Scope,
+        where: Filter | None = None,
+        *,
+        limit: int | None = None,
+        after_id: int = 0,
+    ) -> list[Unit]:
+        with self._db.read() as connection:
+            rows = self._list(connection, scope, "unit", UNIT_COLUMNS, where, limit, after_id)
+            return units_from_rows(connection, rows)
+
+    def unembedded(self, limit: int) -> list[tuple[Scope, int, str]]:
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT c.user_id, c.agent_id, i.id, i.text FROM items i"
+                " JOIN scopes c ON c.id = i.scope WHERE i.embedded = 0 LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [(Scope(user, agent), item_id, text) for user, agent, item_id, text in rows]
+
+    def set_vectors(self, scope: Scope, item_id: int, vectors: NDArray[np.float32]) -> None:
+        with self._db.write() as connection:
+            self._check_encoder(connection)
+            scope_id = self._scope_id(connection, scope)
+            done = connection.execute(
+                "UPDATE items SET embedded = 1 WHERE id = ? AND scope = ?", (item_id, scope_id)
+            )
+            if scope_id is not None and done.rowcount:
+                put_keys(connection, item_id, vectors)
+                self._changed(connection, scope_id, item_id)
+                self._touch(connection, scope_id)
+
+    def scopes(self) -> list[Scope]:
+        with self._db.read() as connection:
+            rows = connection.execute("SELECT user_id, agent_id FROM scopes ORDER BY id").fetchall()
+        return [Scope(user, agent) for user, agent in rows]
+
+    def status(self, scope: Scope | None = None) -> Status:
+        with self._db.read() as connection:
+            scope_id = None if scope is None else self._scope_id(connection, scope) or -1
+            where, values = ("", ()) if scope_id is None else (" AND scope = ?", (scope_id,))
+
+            def count(table: str, condition: str) -> int:
+                query = f"SELECT count(*) FROM {table} WHERE {condition}{where}"
+                return int(connection.execute(query, values).fetchone()[0])
+
+            events = connection.execute(
+                f"SELECT status, count(*) FROM events WHERE 1{where} GROUP BY status", values
+            ).fetchall()
+            (scopes,) = connection.execute(
+                "SELECT count(*) FROM scopes" + ("" if scope_id is None else " WHERE id = ?"),
+                values,
+            ).fetchone()
+            return Status(
+                turns=count("items", "kind = 'turn'"),
+                units=count("items", "kind = 'unit'"),
+                events=dict(events),
+                unsegmented=count("items", "kind = 'turn' AND event IS NULL"),
+                unembedded=count("items", "embedded = 0"),
+                sessions=count("sessions", "1"),
+                scopes=scopes,
+            )
+
+    def _insert_unit(
+        self,
+        connection: sqlite3.Connection,
+        scope_id: int,
+        event: tuple[int, int],
+        position: int,
+        unit: NewUnit,
+    ) -> int:
+        """``event``: its id and its session's. ``position``: that of the unit's first turn."""
+        text, lexical = clean_text(unit.text), clean_text(unit.lexical)
+        event_id, session = event
+        made = connection.execute(
+            _INSERT_UNIT,
+            (
+                scope_id,
+                session,
+                position,
+                event_id,
+                time_to_text(unit.time),
+                seconds_of(unit.time),
+                unit.tokens,
+                clean(unit.fact),
+                unit.superseded_by,
+                unit.duplicate_of,
+                clock.time(),
+                terms_blob(lexical),
+                metadata_to_text(unit.metadata),
+                text,
+                None if lexical == text else lexical,
+            ),
+        )
+        unit_id = int(made.lastrowid or 0)
+        put_keys(connection, unit_id, unit.vector.reshape(-1, self.dim))
+        return unit_id
+
+    def _next_position(self, connection: sqlite3.Connection, scope_id: int) -> int:
+        query = "SELECT next_position FROM scopes WHERE id = ?"
+        return int(connection.execute(query, (scope_id,)).fetchone()[0])
+
+    def _known_source(
+        self, connection: sqlite3.Connection, scope_id: int, source_id: str | None
+    ) -> int | None:
+        if source_id is None:
+            return None
+        row = connection.execute(
+            "SELECT id FROM items WHERE scope = ? AND source_id = ?",
+            (scope_id, clean_text(source_id)),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def _by_id(
+        self,
+        connection: sqlite3.Connection,
+        scope: Scope,
+        kind: str,
+        columns: str,
+        ids: Sequence[int],
+    ) -> list[Any]:
+        scope_id = self._scope_id(connection, scope)
+        rows: list[Any] = []
+        for some in chunks(ids):
+            query = f"SELECT {columns} {FROM_ITEMS} WHERE i.id IN ({marks(some)})"
+            query += " AND +i.scope = ? AND i.kind = ?"
+            rows += connection.execute(query, (*some, scope_id, kind)).fetchall()
+        return rows
+
+    def _list(
+        self,
+        connection: sqlite3.Connection,
+        scope: Scope,
+        kind: str,
+        columns: str,
+        where: Filter | None,
+        limit: int | None,
+        after_id: int,
+    ) -> list[Any]:
+        where = where or Filter()
+        if where.kind not in (None, kind):
+            return []
+        condition, values = (
+            "i.scope = ? AND i.kind = ? AND i.id > ?",
+            [
+                self._scope_id(connection, scope),
+                kind,
+                after_id,
+            ],
+        )
+        for clause, value in (
+            ("s.name = ?", clean(where.session_id)),
+            ("i.seconds >= ?", seconds_of(where.after)),
+            ("i.seconds <= ?", seconds_of(where.before)),
+        ):
+            if value is not None:
+                condition += f" AND {clause}"
+                values.append(value)  # type: ignore[arg-type]
+        query = f"SELECT {columns} {FROM_ITEMS} WHERE {condition} ORDER BY i.id"
+        rows: list[Any] = []
+        # Metadata is the last column of both kinds; it is matched here, row by row, as JSON.
+        for row in connection.execute(query, values):
+            if limit is not None and len(rows) >= limit:
+                break
+            if matches(row[-1], where.metadata):
+                rows.append(row)
+        return rows
+
+
+def matches(text: str, wanted: Mapping[str, Any]) -> bool:
+    """Whether the metadata stored as ``text`` holds all ``wanted`` pairs."""
+    if not wanted:
+        return True
+    held = metadata_from_text(text)
+    return all(key in held and held[key] == value for key, value in wanted.items())
+
+
+def terms_blob(lexical: str) -> bytes:
+    from hymem.stores.lexical import hash_terms
+
+    return hash_terms(terms(lexical)).tobytes()
+
+
+def put_keys(connection: sqlite3.Connection, item_id: int, vectors: NDArray[np.float32]) -> None:
+    """Store an item's keys; those of a re-embedding under way would be of its old text."""
+    connection.execute("DELETE FROM next_vectors WHERE item = ?", (item_id,))
+    connection.execute(
+        "INSERT OR REPLACE INTO vectors VALUES (?, ?)", (item_id, keys_to_blob(vectors))
+    )
+
+
+def _prepare(turn: NewTurn) -> tuple[Any, ...]:
+    """The columns of ``_INSERT_TURN`` that need no database."""
+    text, lexical = clean_text(turn.text), clean_text(turn.lexical)
+    return (
+        time_to_text(turn.time),
+        seconds_of(turn.time),
+        turn.tokens,
+        clean_text(turn.role),
+        clean_text(turn.speaker),
+        clean(turn.source_id),
+        turn.recalled,
+        turn.vectors is not None,
+        clock.time(),
+        terms_blob(lexical),
+        metadata_to_text(turn.metadata),
+        text,
+        None if lexical == text else lexical,
+    )

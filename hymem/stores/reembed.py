@@ -1,0 +1,102 @@
+"""Encoding everything anew, beside the vectors in service.
+
+New vectors gather in a table of their own and replace the old ones in one transaction, so an
+interrupted run leaves the old encoder in service and the next run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hymem.stores.items import Items
+from hymem.stores.rows import (
+    FROM_ITEMS,
+    TURN_COLUMNS,
+    UNIT_COLUMNS,
+    keys_to_blob,
+    turn_from_row,
+    units_from_rows,
+)
+from hymem.types import Scope, Turn, Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Reembedding(Items):
+    def to_reembed(self, limit: int) -> list[tuple[Scope, Turn | Unit]]:
+        with self._db.write() as connection:
+            if self._in_service(connection):
+                return []
+            self._aim(connection)
+            # What lies behind the last new vector first; only then the gaps, left by updates.
+            rows = connection.execute(
+                "SELECT id, kind, scope FROM items"
+                " WHERE id > (SELECT ifnull(max(item), 0) FROM next_vectors) ORDER BY id LIMIT ?",
+                (limit,),
+            ).fetchall()
+            rows = rows or self._gaps(connection, limit)
+            return [self._described(connection, *row) for row in rows]
+
+    def put_reembedded(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        with self._db.write() as connection:
+            self._aim(connection)
+            connection.executemany(
+                "INSERT OR REPLACE INTO next_vectors SELECT id, ? FROM items WHERE id = ?",
+                [(keys_to_blob(keys), item_id) for item_id, keys in vectors],
+            )
+
+    def finish_reembed(self) -> bool:
+        with self._db.write() as connection:
+            if self._in_service(connection):
+                return True
+            self._aim(connection)
+            if self._gaps(connection, 1):
+                return False
+            connection.execute("DROP TABLE vectors")
+            connection.execute("ALTER TABLE next_vectors RENAME TO vectors")
+            connection.execute(
+                "CREATE TABLE next_vectors (item INTEGER PRIMARY KEY, keys BLOB NOT NULL)"
+            )
+            connection.execute("UPDATE items SET embedded = 1 WHERE embedded = 0")
+            connection.execute("UPDATE scopes SET version = version + 1")
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder'", (self._encoder,))
+            connection.execute("DELETE FROM meta WHERE key = 'next_encoder'")
+        return True
+
+    def _in_service(self, connection: sqlite3.Connection) -> bool:
+        (found,) = connection.execute("SELECT value FROM meta WHERE key = 'encoder'").fetchone()
+        return bool(found == self._encoder)
+
+    def _aim(self, connection: sqlite3.Connection) -> None:
+        """Vectors of a run that was interrupted count only if they are of the same encoder."""
+        row = connection.execute("SELECT value FROM meta WHERE key = 'next_encoder'").fetchone()
+        if row is None or row[0] != self._encoder:
+            connection.execute("DELETE FROM next_vectors")
+            connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('next_encoder', ?)", (self._encoder,)
+            )
+
+    def _gaps(self, connection: sqlite3.Connection, limit: int) -> list[tuple[int, str, int]]:
+        return connection.execute(
+            "SELECT id, kind, scope FROM items WHERE id NOT IN (SELECT item FROM next_vectors)"
+            " ORDER BY id LIMIT ?",
+            (limit,),
+        ).fetchall()
+
+    def _described(
+        self, connection: sqlite3.Connection, item_id: int, kind: str, scope_id: int
+    ) -> tuple[Scope, Turn | Unit]:
+        user, agent = connection.execute(
+            "SELECT user_id, agent_id FROM scopes WHERE id = ?", (scope_id,)
+        ).fetchone()
+        columns = TURN_COLUMNS if kind == "turn" else UNIT_COLUMNS
+        rows = connection.execute(
+            f"SELECT {columns} {FROM_ITEMS} WHERE i.id = ?", (item_id,)
+        ).fetchall()
+        if kind == "turn":
+            return Scope(user, agent), turn_from_row(rows[0])
+        return Scope(user, agent), units_from_rows(connection, rows)[0]

@@ -1,0 +1,135 @@
+"""From Python values to table rows and back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hymem.messages import clean_text
+from hymem.types import Event, Turn, Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+# Well below SQLite's limit of 32,766 parameters in one statement.
+PARAMETERS = 500
+
+TURN_COLUMNS = (
+    "i.id, i.role, i.speaker, i.text, i.time, s.name, i.position, i.source_id, i.metadata"
+)
+UNIT_COLUMNS = "i.id, i.text, i.time, i.event, s.name, i.superseded_by, i.duplicate_of, i.metadata"
+FROM_ITEMS = "FROM items i JOIN sessions s ON s.id = i.session"
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Pieces that fit into one statement's parameters."""
+    for start in range(0, len(values), PARAMETERS):
+        yield values[start : start + PARAMETERS]
+
+
+def marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))
+
+
+def seconds_of(time: datetime | None) -> float | None:
+    """Seconds since 1970; a naive time is taken as UTC."""
+    if time is None:
+        return None
+    return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
+
+
+def time_to_text(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
+
+
+def time_from_text(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def metadata_to_text(metadata: Mapping[str, Any]) -> str:
+    # ASCII escapes keep lone surrogates, which SQLite's UTF-8 could not hold.
+    return json.dumps(dict(metadata)) if metadata else ""
+
+
+def metadata_from_text(text: str) -> dict[str, Any]:
+    return dict(json.loads(text)) if text else {}
+
+
+def clean(text: str | None) -> str | None:
+    return None if text is None else clean_text(text)
+
+
+def keys_to_blob(vectors: NDArray[np.float32]) -> bytes:
+    """Half precision: an error below 0.001 in the cosine of unit vectors, half the bytes."""
+    import numpy as np
+
+    return np.ascontiguousarray(vectors, np.float16).tobytes()
+
+
+def keys_from_blob(blob: bytes | None, dim: int) -> NDArray[np.float32]:
+    """``float32[keys, dim]``; no keys for an item that is not embedded yet."""
+    import numpy as np
+
+    return np.frombuffer(blob or b"", np.float16).reshape(-1, dim).astype(np.float32)
+
+
+def turn_from_row(row: Sequence[Any]) -> Turn:
+    item_id, role, speaker, text, time, session, position, source_id, metadata = row
+    return Turn(
+        id=item_id,
+        role=role,
+        speaker=speaker,
+        text=text,
+        time=time_from_text(time),
+        session_id=session,
+        position=position,
+        source_id=source_id,
+        metadata=metadata_from_text(metadata),
+    )
+
+
+def unit_from_row(row: Sequence[Any], sources: tuple[int, ...]) -> Unit:
+    item_id, text, time, event, session, superseded_by, duplicate_of, metadata = row
+    return Unit(
+        id=item_id,
+        text=text,
+        time=time_from_text(time),
+        event_id=event,
+        source_turns=sources,
+        session_id=session,
+        superseded_by=superseded_by,
+        duplicate_of=duplicate_of,
+        metadata=metadata_from_text(metadata),
+    )
+
+
+def units_from_rows(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> list[Unit]:
+    return [unit_from_row(row, sources_of(connection, row[0])) for row in rows]
+
+
+def sources_of(connection: sqlite3.Connection, unit: int) -> tuple[int, ...]:
+    found = connection.execute("SELECT turn FROM sources WHERE unit = ? ORDER BY turn", (unit,))
+    return tuple(turn for (turn,) in found)
+
+
+def event_from_row(connection: sqlite3.Connection, row: Sequence[Any]) -> Event:
+    """``row``: id, session name, time, status, attempts, error."""
+    event_id, session, time, status, attempts, error = row
+    turns = connection.execute(
+        "SELECT turn FROM event_turns WHERE event = ? ORDER BY turn", (event_id,)
+    )
+    return Event(
+        id=event_id,
+        session_id=session,
+        turns=tuple(turn for (turn,) in turns),
+        time=time_from_text(time),
+        status=status,
+        attempts=attempts,
+        error=error,
+    )

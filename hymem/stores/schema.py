@@ -1,0 +1,199 @@
+"""The tables, as numbered migrations: each a small function that brings a database one step on.
+
+One ``items`` table holds turns and units, so that they share one id space, and
+``AUTOINCREMENT`` keeps the id of a removed item from ever coming back. An index in memory is
+brought up to date from three watermarks: the last item, the last event and the last change seen.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from hymem.errors import StoreError, StoreVersionError
+
+# "HyMe", at byte 68 of every HyMem database.
+APPLICATION_ID = 0x48794D65
+_MAGIC = b"SQLite format 3\x00"
+
+
+def _first(connection: sqlite3.Connection) -> None:
+    for statement in _TABLES.split(";"):
+        connection.execute(statement)
+
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE scopes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT,
+    agent_id TEXT,
+    next_position INTEGER NOT NULL DEFAULT 0,
+    version INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX scopes_name ON scopes
+    (user_id IS NULL, ifnull(user_id, ''), agent_id IS NULL, ifnull(agent_id, ''));
+
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (scope, name)
+);
+
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    session INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    event INTEGER,
+    time TEXT,
+    seconds REAL,
+    tokens INTEGER NOT NULL,
+    role TEXT,
+    speaker TEXT,
+    source_id TEXT,
+    recalled INTEGER NOT NULL DEFAULT 0,
+    fact TEXT,
+    superseded_by INTEGER,
+    duplicate_of INTEGER,
+    embedded INTEGER NOT NULL,
+    created REAL NOT NULL,
+    terms BLOB NOT NULL,
+    metadata TEXT NOT NULL,
+    text TEXT NOT NULL,
+    lexical TEXT
+);
+CREATE INDEX items_scope ON items (scope);
+CREATE UNIQUE INDEX items_source ON items (scope, source_id) WHERE source_id IS NOT NULL;
+CREATE INDEX items_unsegmented ON items (scope) WHERE kind = 'turn' AND event IS NULL;
+CREATE INDEX items_unembedded ON items (scope) WHERE embedded = 0;
+CREATE INDEX items_fact ON items (scope, fact) WHERE fact IS NOT NULL;
+CREATE INDEX items_event ON items (event) WHERE kind = 'unit';
+CREATE INDEX items_superseded ON items (superseded_by) WHERE superseded_by IS NOT NULL;
+CREATE INDEX items_duplicate ON items (duplicate_of) WHERE duplicate_of IS NOT NULL;
+
+CREATE TABLE vectors (item INTEGER PRIMARY KEY, keys BLOB NOT NULL);
+CREATE TABLE next_vectors (item INTEGER PRIMARY KEY, keys BLOB NOT NULL);
+
+CREATE TABLE sources (
+    unit INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    PRIMARY KEY (unit, turn)
+) WITHOUT ROWID;
+CREATE INDEX sources_turn ON sources (turn);
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    time TEXT,
+    status TEXT NOT NULL DEFAULT 'pending',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    token TEXT,
+    expires REAL
+);
+CREATE INDEX events_scope ON events (scope);
+CREATE INDEX events_open ON events (scope) WHERE status IN ('pending', 'leased');
+CREATE INDEX events_failed ON events (scope) WHERE status = 'failed';
+
+CREATE TABLE event_turns (
+    event INTEGER NOT NULL,
+    turn INTEGER NOT NULL,
+    PRIMARY KEY (event, turn)
+) WITHOUT ROWID;
+CREATE INDEX event_turns_turn ON event_turns (turn);
+
+CREATE TABLE changes (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope INTEGER NOT NULL,
+    item INTEGER NOT NULL
+);
+CREATE INDEX changes_scope ON changes (scope);
+
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY,
+    scope INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    text TEXT,
+    at REAL NOT NULL
+);
+CREATE INDEX history_item ON history (item);
+CREATE INDEX history_scope ON history (scope);
+
+CREATE TABLE costs (
+    id INTEGER PRIMARY KEY,
+    scope INTEGER,
+    at REAL NOT NULL,
+    stage TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    model TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    usd REAL,
+    seconds REAL NOT NULL,
+    estimated INTEGER NOT NULL
+);
+CREATE INDEX costs_at ON costs (at);
+CREATE INDEX costs_scope ON costs (scope)
+"""
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+VERSION = len(MIGRATIONS)
+
+
+def check_file(path: str) -> None:
+    """Refuse, before SQLite opens it, a file that is not ours or is newer than this program.
+
+    Raises ``StoreVersionError``; ``StoreError`` if the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(100)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    if not head:
+        return
+    application = int.from_bytes(head[68:72], "big")
+    if not head.startswith(_MAGIC) or len(head) < 100 or application != APPLICATION_ID:
+        raise StoreVersionError(
+            f"{path} is not a HyMem database (or its first page is damaged); it was left "
+            "untouched. Name another file, or restore a backup."
+        )
+    _check_version(path, int.from_bytes(head[60:64], "big"))
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Create the tables, or bring them from an older version to this one, in one transaction.
+
+    Raises ``StoreVersionError`` when another process has meanwhile made the database newer.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        _check_version(path, version)
+        for step in MIGRATIONS[version:]:
+            step(connection)
+        if version < VERSION:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _check_version(path: str, version: int) -> None:
+    if version > VERSION:
+        raise StoreVersionError(
+            f"{path} was written by a newer HyMem (schema {version}; this one knows {VERSION}); "
+            "it was left untouched. Upgrade hymem to open it."
+        )
