@@ -141,6 +141,8 @@ class SpikingEncoder:
         if not path.exists():
             path = Path(__file__).parent / "tokenizer.json"
         self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
         self._unknown = int(self._tokenizer.token_to_id(_UNKNOWN) or 0)
         self._leak: float | Floats = float(config["leak"])
         self._table: NDArray[np.int8] = tensors["table"]

@@ -51,6 +51,9 @@ def pack(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Layout]:
     return flat, Layout(torch.tensor([len(sentence) for sentence in ids]))
 
 
+_ROWS = 256
+
+
 class _DepthwiseRows(torch.autograd.Function):
     """y[i] = Σ_k w[k] ⊙ x[i + k − K//2] over the rows of [M, d].
 
@@ -68,12 +71,14 @@ class _DepthwiseRows(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad = grads[0].contiguous()
         half = len(weight) // 2
-        grad_weight = torch.empty_like(weight)
+        grad_weight = torch.zeros_like(weight)
         rows = len(x)
-        for k in range(len(weight)):
-            shift = k - half
-            low, high = max(0, -shift), min(rows, rows - shift)
-            grad_weight[k] = (grad[low:high] * x[low + shift : high + shift]).sum(0)
+        for start in range(0, rows, _ROWS):  # pieces stay in the processor's cache
+            for k in range(len(weight)):
+                shift = k - half
+                low, high = max(start, -shift), min(start + _ROWS, rows, rows - shift)
+                if low < high:
+                    grad_weight[k] += (grad[low:high] * x[low + shift : high + shift]).sum(0)
         return _rows_conv(grad, weight.flip(0)), grad_weight
 
 

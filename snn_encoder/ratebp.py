@@ -144,7 +144,8 @@ class BatchNorm(nn.Module):
         if self._fixed:
             return self._normalise(x, self.running_mean, self.running_var)
         rows = x.flatten(0, -2)
-        var, mean = torch.var_mean(rows, 0, correction=0)
+        mean = rows.mean(0)
+        var = (rows - mean).square().mean(0)  # several times as fast as torch.var_mean on a CPU
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var, self.momentum)

@@ -27,7 +27,7 @@ from snn_encoder import evaluate, losses
 from snn_encoder.data import Batches, Corpus, neighbours, text_chunks
 from snn_encoder.layout import Layout, pack
 from snn_encoder.model import ModelConfig, Output, SpikingNet
-from snn_encoder.neurons import Neuron
+from snn_encoder.neurons import Neuron, compile_loops
 from snn_encoder.teacher import Teacher, VectorCache, teacher_folder
 
 
@@ -38,8 +38,8 @@ class Stage:
     Attributes:
         steps: optimiser steps.
         depth: blocks that take part; 0 trains the table and its read-out.
-        timesteps: T of the simulation; snapshots below it are drawn anew each step.
-        snapshots: prefix lengths to draw one from, besides T itself.
+        timesteps: T of the simulation, one of them drawn each step.
+        snapshots: prefix lengths below T to draw one from, trained besides T itself.
         method: rate_M, rate_S or bptt.
         batch: texts a batch; run: texts of one cluster or dialogue next to one another.
         dialogue: share of runs that are consecutive texts.
@@ -53,7 +53,7 @@ class Stage:
     name: str
     steps: int
     depth: int = 0
-    timesteps: int = 1
+    timesteps: tuple[int, ...] = (1,)
     snapshots: tuple[int, ...] = ()
     method: str = "rate_M"
     batch: int = 512
@@ -94,9 +94,10 @@ def load_recipe(name_or_path: str) -> Recipe:
         text = file.read_text(encoding="utf-8")
     raw = tomllib.loads(text)
     model = ModelConfig.from_dict(raw.pop("model"))
+    lists: list[dict[str, Any]] = raw.pop("stages")
     stages = tuple(
-        Stage(**{**stage, "snapshots": tuple(stage.get("snapshots", ()))})
-        for stage in raw.pop("stages")
+        Stage(**{key: tuple(v) if isinstance(v, list) else v for key, v in stage.items()})
+        for stage in lists
     )
     return Recipe(name=path.stem, model=model, stages=stages, **raw)
 
@@ -270,12 +271,11 @@ class Trainer:
         """
         flat = torch.from_numpy(np.concatenate(ids).astype(np.int64))
         layout = Layout(torch.tensor([len(row) for row in ids]))
-        snapshots: tuple[int, ...] = (stage.timesteps,)
-        drawn = [t for t in stage.snapshots if t < stage.timesteps]
-        if drawn:
-            pick = np.random.default_rng((self.recipe.seed, self.stage, self.step))
-            snapshots = (int(pick.choice(drawn)), stage.timesteps)
-        output = self.net(flat, layout, stage.timesteps, snapshots, stage.method)
+        pick = np.random.default_rng((self.recipe.seed, self.stage, self.step))
+        timesteps = int(pick.choice(stage.timesteps))
+        shorter = [t for t in stage.snapshots if t < timesteps]
+        snapshots = (int(pick.choice(shorter)), timesteps) if shorter else (timesteps,)
+        output = self.net(flat, layout, timesteps, snapshots, stage.method)
         values = terms(output, y, stage, bank, pairs)
         for name, value in values.items():
             if not torch.isfinite(value):
@@ -328,6 +328,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
+    compile_loops()
     torch.set_float32_matmul_precision("medium")  # bfloat16 products where the CPU has them
     recipe = load_recipe(args.config)
     args.out.mkdir(parents=True, exist_ok=True)
