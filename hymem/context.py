@@ -43,13 +43,19 @@ class Rendered:
 EMPTY = Rendered("", 0, ())
 
 
-def render(items: Sequence[Hit | Turn], max_tokens: int) -> Rendered:
+def render(items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = False) -> Rendered:
     """The block for ``items``, best first: each is taken if it still fits into ``max_tokens``.
 
-    The block itself is in order of time. A block that would hold nothing is the empty text.
+    The block itself is in order of time. A block that would hold nothing is the empty text. With
+    ``numbered``, its lines are numbered from 1, so that a model can cite them, and ``used`` is in
+    the order of these numbers.
     """
+    widest = f"{len(items)}. " if numbered else ""
     frame, *heads_and_lines = count_many(
-        [f"{OPEN}\n{CLOSE}", *(part for item in items for part in (_head(item), _line(item)))]
+        [
+            f"{OPEN}\n{CLOSE}",
+            *(part for item in items for part in (_head(item), widest + _line(item))),
+        ]
     )
     heads, lines = heads_and_lines[0::2], heads_and_lines[1::2]
     used: list[Hit | Turn] = []
@@ -63,17 +69,19 @@ def render(items: Sequence[Hit | Turn], max_tokens: int) -> Rendered:
             total += cost
     if not used:
         return EMPTY
-    text = "\n".join([OPEN, *_lines(used), CLOSE])
+    if numbered:
+        used.sort(key=_order)
+    text = "\n".join([OPEN, *_lines(used, numbered), CLOSE])
     return Rendered(text, count_tokens(text), tuple(used))
 
 
-def _lines(items: Iterable[Hit | Turn]) -> Iterator[str]:
+def _lines(items: Iterable[Hit | Turn], numbered: bool) -> Iterator[str]:
     previous = None
-    for item in sorted(items, key=_order):
+    for number, item in enumerate(sorted(items, key=_order), 1):
         if _head(item) != previous:
             previous = _head(item)
             yield previous
-        yield _line(item)
+        yield f"{number}. {_line(item)}" if numbered else _line(item)
 
 
 def _order(item: Hit | Turn) -> tuple[str, int]:
