@@ -162,7 +162,7 @@ class LocomoTurn:
         """What is ingested: the text, then the caption in brackets."""
         if self.caption is None:
             return self.text
-        return f"{self.text} [shared a picture: {self.caption}]".strip()
+        return f"{self.text} [picture: {self.caption}]".strip()
 
 
 @dataclass(frozen=True, slots=True)
