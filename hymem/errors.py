@@ -60,4 +60,4 @@ class PriceError(HyMemError):
 
 
 class BudgetError(HyMemError):
-    """A budget is already spent, so not even the first call of this request may be made."""
+    """A model was not called, because the call would pass a budget."""

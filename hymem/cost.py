@@ -1,0 +1,316 @@
+"""The ledger: every model and embedding call, what it cost, and the caps that stop the next one.
+
+Stages of arXiv 2602.13933 are told apart in every record, so that the write path's costs and those
+of the light and the deep tier can be seen side by side.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hymem.errors import BudgetError, InputError, LLMError, PriceError, StoreError
+from hymem.prices import Prices
+from hymem.types import LLM, Budget, Completion, Encoder, Scope, StageUsage, Usage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hymem.stores.base import Store
+
+log = logging.getLogger(__name__)
+
+GROUPS = ("stage", "tier", "model", "scope", "day")
+_NO_CAP = Budget()
+_current: ContextVar[Meter | None] = ContextVar("hymem_meter", default=None)
+
+
+class Ledger:
+    """Keeps the costs of a store. ``prices``: see ``hymem.prices.Prices``. Thread-safe."""
+
+    def __init__(
+        self, store: Store, prices: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
+        self.store = store
+        self.prices = Prices(prices)
+
+    def meter(
+        self, scope: Scope | None, budget: Budget = _NO_CAP, scope_budget: Budget = _NO_CAP
+    ) -> Meter:
+        """The meter of one request. ``budget`` caps this request, ``scope_budget`` all that the
+        scope has ever spent."""
+        return Meter(self, scope, budget, scope_budget)
+
+    def ambient_llm(self, llm: LLM, stage: str) -> LLM:
+        """``llm``, metered on whatever request is ``charging`` when it is called. For stages whose
+        protocol knows no scope, such as an ``Extractor``."""
+        return MeteredLLM(llm, stage, "none", self.current)
+
+    def encoder(self, encoder: Encoder) -> Encoder:
+        """``encoder``, metered in the same way if its calls are paid for; else as it is."""
+        return MeteredEncoder(encoder, self) if hasattr(encoder, "encode_counted") else encoder
+
+    def current(self) -> Meter:
+        """The meter that is ``charging`` in this thread, or one for calls on no scope's behalf."""
+        return _current.get() or self.meter(None)
+
+    def costs(
+        self,
+        scope: Scope | None = None,
+        by: Sequence[str] = ("stage",),
+        since: datetime | None = None,
+    ) -> list[dict[str, Any]]:
+        """What was spent, in groups: one dict per group, dearest tokens first, with the names in
+        ``by`` (out of ``stage``, ``tier``, ``model``, ``scope``, ``day``) and ``calls``,
+        ``input_tokens``, ``output_tokens``, ``cached_tokens``, ``usd`` (``None`` if any price is
+        unknown), ``seconds``, ``estimated``. A ``scope`` that was deleted is ``None``.
+
+        ``scope=None`` means all scopes. Raises ``InputError`` for an unknown group.
+        """
+        if unknown := [name for name in by if name not in GROUPS]:
+            raise InputError(f"costs cannot be grouped by {unknown[0]!r}; use {', '.join(GROUPS)}")
+        groups: dict[tuple[Any, ...], StageUsage] = {}
+        for row in self.store.costs(scope, since):
+            key = tuple(row[name] for name in by)
+            groups[key] = groups.get(key, StageUsage()) + _usage(row)
+        ordered = sorted(
+            groups.items(), key=lambda item: -item[1].input_tokens - item[1].output_tokens
+        )
+        return [
+            dict(zip(by, key, strict=True))
+            | {f.name: getattr(usage, f.name) for f in fields(usage)}
+            for key, usage in ordered
+        ]
+
+
+class Meter:
+    """Counts what one request spends, writes each call into the ledger as soon as it is made, and
+    refuses the next one when a cap would be passed. Safe to use from several threads."""
+
+    def __init__(
+        self, ledger: Ledger, scope: Scope | None, budget: Budget, scope_budget: Budget
+    ) -> None:
+        self._ledger, self._scope = ledger, scope
+        self._budget, self._scope_budget = budget, scope_budget
+        self._started = time.perf_counter()
+        self._calls: list[tuple[str, StageUsage]] = []
+
+    def llm(self, llm: LLM, stage: str, tier: str = "none") -> LLM:
+        """``llm``, with its calls counted here under ``stage`` and ``tier``."""
+        return MeteredLLM(llm, stage, tier, lambda: self)
+
+    @contextmanager
+    def charging(self) -> Iterator[Meter]:
+        """Within this block, the ledger's ``ambient_llm`` and ``encoder`` count here."""
+        token = _current.set(self)
+        try:
+            yield self
+        finally:
+            _current.reset(token)
+
+    @property
+    def usage(self) -> Usage:
+        """All calls so far. The total's ``seconds`` are those since the request began, the stages'
+        those spent waiting for their models."""
+        by_stage: dict[str, StageUsage] = {}
+        for stage, usage in list(self._calls):
+            by_stage[stage] = by_stage.get(stage, StageUsage()) + usage
+        total = sum(by_stage.values(), StageUsage())
+        seconds = time.perf_counter() - self._started
+        values = {f.name: getattr(total, f.name) for f in fields(StageUsage)}
+        return Usage(**{**values, "seconds": seconds}, by_stage=by_stage)
+
+    def check(self, model: str, base_url: str | None, texts: Sequence[str]) -> None:
+        """Refuse a call whose input alone would pass a cap; a reply may still pass it.
+
+        Raises ``BudgetError``, or ``PriceError`` when dollars are capped and unknown.
+        """
+        for budget, spent in self._caps():
+            tokens = _estimate(texts)
+            usd = self._ledger.prices.usd(model, base_url, tokens)
+            if budget.usd is not None and usd is None:
+                raise PriceError(
+                    f"the price of {model} is unknown, so a cap in dollars cannot be kept; pass "
+                    f"prices={{{model!r}: (input, output)}} in dollars per million tokens, or cap "
+                    "tokens instead"
+                )
+            used = spent.input_tokens + spent.output_tokens + tokens
+            if budget.tokens is not None and used > budget.tokens:
+                raise BudgetError(f"the next call would pass the cap of {budget.tokens} tokens")
+            if budget.usd is not None and (spent.usd or 0.0) + (usd or 0.0) > budget.usd:
+                raise BudgetError(f"the next call would pass the cap of ${budget.usd:g}")
+
+    def record(
+        self,
+        stage: str,
+        tier: str,
+        base_url: str | None,
+        done: Completion,
+        sent: Sequence[str],
+        seconds: float,
+    ) -> None:
+        """Count one call. ``sent``: the texts it sent, from which tokens are estimated where the
+        endpoint reported none."""
+        estimated = done.input_tokens is None or done.output_tokens is None
+        into = _estimate(sent) if done.input_tokens is None else done.input_tokens
+        out = _estimate([done.text]) if done.output_tokens is None else done.output_tokens
+        cached = done.cached_tokens or 0
+        usd = self._ledger.prices.usd(done.model, base_url, into, out, cached)
+        usage = StageUsage(1, into, out, cached, usd, seconds, estimated)
+        self._calls.append((stage, usage))
+        row = {f.name: getattr(usage, f.name) for f in fields(usage) if f.name != "calls"}
+        row |= {"scope": self._scope, "at": datetime.now(UTC)}
+        row |= {"stage": stage, "tier": tier, "model": done.model}
+        try:
+            self._ledger.store.add_costs([row])
+        except StoreError as error:  # the reply is paid for; losing it too would help nobody
+            log.warning("a call of %s could not be written into the ledger: %s", stage, error)
+
+    def _caps(self) -> Iterator[tuple[Budget, StageUsage]]:
+        if self._budget != _NO_CAP:
+            yield self._budget, _known(usage for _, usage in list(self._calls))
+        if self._scope_budget != _NO_CAP and self._scope is not None:
+            rows = self._ledger.store.costs(self._scope, None)
+            yield self._scope_budget, _known(_usage(row) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredLLM:
+    """An ``LLM`` whose every call is checked against the caps and counted."""
+
+    inner: LLM
+    stage: str
+    tier: str
+    meter: Callable[[], Meter]
+
+    @property
+    def model(self) -> str:
+        return self.inner.model
+
+    def complete(
+        self, messages: Sequence[Mapping[str, str]], schema: type[Any] | None = None
+    ) -> Completion:
+        """As the inner model's; raises ``BudgetError`` and ``PriceError`` before the call too."""
+        meter, started = self._begin(messages)
+        try:
+            done = self.inner.complete(messages, schema)
+        except LLMError as error:
+            if error.spent is not None:
+                self._record(meter, error.spent, messages, started)
+            raise
+        self._record(meter, done, messages, started)
+        return done
+
+    def stream(self, messages: Sequence[Mapping[str, str]]) -> Iterator[str | Completion]:
+        """As the inner model's. A stream that its reader leaves early is counted too, by
+        estimate."""
+        meter, started = self._begin(messages)
+        pieces: list[str] = []
+        spent: Completion | None = None
+        reading = False
+        try:
+            for piece in self.inner.stream(messages):
+                if isinstance(piece, Completion):
+                    spent = piece
+                    continue
+                pieces.append(piece)
+                reading = True
+                yield piece
+                reading = False
+        except LLMError as error:
+            spent = error.spent
+            raise
+        finally:
+            if reading:
+                spent = Completion(None, "".join(pieces), self.model)
+            if spent is not None:
+                self._record(meter, spent, messages, started)
+        if spent is not None:
+            yield spent
+
+    def _begin(self, messages: Sequence[Mapping[str, str]]) -> tuple[Meter, float]:
+        meter = self.meter()
+        meter.check(self.model, _base_url(self.inner), _texts(messages))
+        return meter, time.perf_counter()
+
+    def _record(
+        self,
+        meter: Meter,
+        done: Completion,
+        messages: Sequence[Mapping[str, str]],
+        started: float,
+    ) -> None:
+        seconds = time.perf_counter() - started
+        url = _base_url(self.inner)
+        meter.record(self.stage, self.tier, url, done, _texts(messages), seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredEncoder:
+    """An ``Encoder`` whose calls cost money, counted on the request at hand as stage ``embed``."""
+
+    inner: Any
+    ledger: Ledger
+
+    @property
+    def name(self) -> str:
+        return str(self.inner.name)
+
+    @property
+    def version(self) -> str:
+        return str(self.inner.version)
+
+    @property
+    def dim(self) -> int:
+        return int(self.inner.dim)
+
+    @property
+    def max_tokens(self) -> int:
+        return int(self.inner.max_tokens)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As the inner encoder's; raises ``BudgetError`` and ``PriceError`` before the call too."""
+        meter, url = self.ledger.current(), _base_url(self.inner)
+        meter.check(self.inner.model, url, texts)
+        started = time.perf_counter()
+        rows, tokens = self.inner.encode_counted(texts)
+        done = Completion(None, "", self.inner.model, tokens, 0, 0)
+        if len(texts):
+            meter.record("embed", "none", url, done, texts, time.perf_counter() - started)
+        vectors: NDArray[np.float32] = rows
+        return vectors
+
+
+def _base_url(client: Any) -> str | None:
+    return getattr(client, "base_url", None)
+
+
+def _texts(messages: Sequence[Mapping[str, str]]) -> list[str]:
+    return [message["content"] for message in messages]
+
+
+def _estimate(texts: Sequence[str]) -> int:
+    from hymem.tokens import count_many
+
+    return sum(count_many(texts))
+
+
+def _usage(row: Mapping[str, Any]) -> StageUsage:
+    return StageUsage(**{f.name: row[f.name] for f in fields(StageUsage)})
+
+
+def _known(usages: Iterator[StageUsage]) -> StageUsage:
+    """The sum, with unknown dollars left out: they cannot be held against a cap."""
+    total, usd = StageUsage(), 0.0
+    for usage in usages:
+        total, usd = total + usage, usd + (usage.usd or 0.0)
+    return StageUsage(
+        total.calls, total.input_tokens, total.output_tokens, total.cached_tokens, usd
+    )

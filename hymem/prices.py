@@ -1,0 +1,79 @@
+"""Dollars for tokens: prices that the user gives, else those of the ``genai-prices`` package.
+
+The package carries its table with it and asks no network; its version dates the prices, and a
+price that changed over time is the one of the day of the call.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+MILLION = 1_000_000
+
+
+class Prices:
+    """``own``: dollars per million tokens, ``{"my-model": (input, output)}``; they win.
+
+    A model served on this machine or in a private network costs nothing unless ``own`` says
+    otherwise (it does have a price when the local address is a proxy to a paid service: say so).
+    A model at an endpoint that the table does not know has no known price.
+    """
+
+    def __init__(self, own: Mapping[str, tuple[float, float]] | None = None) -> None:
+        self._own = dict(own or {})
+
+    def usd(
+        self,
+        model: str,
+        base_url: str | None,
+        input_tokens: int,
+        output_tokens: int = 0,
+        cached_tokens: int = 0,
+    ) -> float | None:
+        """What a call costs; ``None`` if the price is unknown, never 0 for want of knowledge.
+
+        ``cached_tokens`` are those of ``input_tokens`` that the endpoint read from its cache.
+        """
+        if model in self._own:
+            price_in, price_out = self._own[model]
+            return (input_tokens * price_in + output_tokens * price_out) / MILLION
+        if base_url is not None and is_local(base_url):
+            return 0.0
+        return _table(model, base_url, input_tokens, output_tokens, cached_tokens)
+
+
+def source() -> str:
+    """The price table and its version, such as ``genai-prices 0.2.3``."""
+    from importlib.metadata import version
+
+    return f"genai-prices {version('genai-prices')}"
+
+
+def is_local(base_url: str) -> bool:
+    """Whether the address is on this machine or in a private network."""
+    host = urlsplit(base_url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
+
+
+def _table(
+    model: str, base_url: str | None, input_tokens: int, output_tokens: int, cached_tokens: int
+) -> float | None:
+    from genai_prices import Usage, calc_price
+
+    # Negative remainders would raise: some endpoints count cached tokens apart from the input.
+    usage = Usage(
+        input_tokens=max(input_tokens, cached_tokens),
+        output_tokens=output_tokens,
+        cache_read_tokens=cached_tokens,
+    )
+    try:
+        if base_url is None:
+            return float(calc_price(usage, model).total_price)
+        return float(calc_price(usage, model, provider_api_url=base_url).total_price)
+    except LookupError:
+        return None

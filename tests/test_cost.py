@@ -1,0 +1,251 @@
+"""The ledger against a real store and a real endpoint: every token counted, every cap kept."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from openai_server import Drop, Fail, OpenAIServer, Say
+
+from hymem.cost import Ledger
+from hymem.errors import BudgetError, InputError, LLMError, LLMOutputError, PriceError
+from hymem.llm.openai import OpenAIChat
+from hymem.prices import Prices, is_local, source
+from hymem.stores.sqlite import SQLiteStore
+from hymem.types import Budget, Completion, Scope
+
+ASK = [{"role": "user", "content": "Where does Ana live these days?"}]
+ANA, BEN = Scope("ana"), Scope("ben")
+PRICES = {"test-model": (1.0, 4.0)}
+
+
+@pytest.fixture
+def store() -> Iterator[SQLiteStore]:
+    with SQLiteStore(":memory:", encoder_name="none", encoder_version="1", dim=4) as opened:
+        yield opened
+
+
+@pytest.fixture
+def llm(server: OpenAIServer) -> OpenAIChat:
+    return OpenAIChat("test-model", base_url=server.url, max_retries=1)
+
+
+def test_known_prices_come_from_the_table_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("network")
+
+    monkeypatch.setattr(socket.socket, "connect", forbidden)
+    prices = Prices()
+    openai = "https://api.openai.com/v1/"
+    for url in (None, openai):
+        full = prices.usd("gpt-4.1-mini", url, 1_000_000, 1_000_000)
+        assert full is not None
+        assert 0 < full < 100
+        cached = prices.usd("gpt-4.1-mini", url, 1_000_000, 1_000_000, 900_000)
+        assert cached is not None
+        assert cached < full
+    assert (prices.usd("text-embedding-3-small", openai, 1_000_000) or 0) > 0
+    assert source().startswith("genai-prices ")
+
+
+@pytest.mark.parametrize(
+    ("model", "url"),
+    [("no-such-model", None), ("no-such-model", "https://api.openai.com/v1"), ("gpt-4.1-mini", "https://llm.example.org/v1")],
+)  # fmt: skip
+def test_unknown_price_is_none_and_never_zero(model: str, url: str | None) -> None:
+    assert Prices().usd(model, url, 1000, 1000) is None
+    assert Prices({model: (1.0, 2.0)}).usd(model, url, 1000, 1000) == pytest.approx(0.003)
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://localhost:11434/v1", True),
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://10.0.0.7/v1", True),
+        ("http://gpu-box:8000/v1", True),
+        ("http://host.docker.internal/v1", True),
+        ("https://api.openai.com/v1", False),
+        ("https://8.8.8.8/v1", False),
+        ("https://localhost.example.org/v1", False),
+    ],
+)
+def test_local_models_cost_nothing(url: str, local: bool) -> None:
+    assert is_local(url) is local
+    assert Prices().usd("anything", url, 1000) == (0.0 if local else None)
+
+
+def test_ledger_equals_the_server_to_the_token(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    ledger = Ledger(store, PRICES)
+    meter = ledger.meter(ANA)
+    server.script(Fail(500), "In Lyon.", "", Say("Still in Lyon.", cached=2), Say("By the sea."))
+    meter.llm(llm, "light", "light").complete(ASK)
+    meter.llm(llm, "deep", "deep").complete(ASK)  # an empty reply, then a good one
+    list(meter.llm(llm, "deep", "deep").stream(ASK))
+    usage = meter.usage
+    assert (usage.input_tokens, usage.output_tokens) == (server.input_tokens, server.output_tokens)
+    assert (usage.calls, usage.cached_tokens, usage.estimated) == (3, 2, False)
+    assert usage.usd == pytest.approx((server.input_tokens + 4 * server.output_tokens) / 1_000_000)
+    assert usage.by_stage["light"].calls == 1
+    assert usage.by_stage["deep"].calls == 2
+    assert usage.seconds > 0
+
+    (total,) = ledger.costs(by=())
+    assert total["input_tokens"] == server.input_tokens
+    assert total["output_tokens"] == server.output_tokens
+    assert total["usd"] == pytest.approx(usage.usd)
+    rows = ledger.costs(ANA, by=("stage", "tier", "model", "scope", "day"))
+    today = datetime.now(UTC).date().isoformat()
+    assert [tuple(row.values())[:6] for row in rows] == [
+        ("deep", "deep", "test-model", ANA, today, 2),
+        ("light", "light", "test-model", ANA, today, 1),
+    ]
+    assert ledger.costs(BEN) == []
+    assert ledger.costs(since=datetime.now(UTC) + timedelta(hours=1)) == []
+
+
+def test_unknown_group_is_refused(store: SQLiteStore) -> None:
+    with pytest.raises(InputError, match="stage, tier, model, scope, day"):
+        Ledger(store).costs(by=("colour",))
+
+
+def test_tokens_that_the_endpoint_does_not_report_are_estimated_and_marked(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    meter = Ledger(store, PRICES).meter(ANA)
+    server.script(Say("In Lyon.", usage=False))
+    meter.llm(llm, "light").complete(ASK)
+    usage = meter.usage
+    assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (7, 3, True)
+    assert usage.usd == pytest.approx((7 + 3 * 4) / 1_000_000)
+
+
+def test_unknown_dollars_stay_unknown_in_sums(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    class Elsewhere:  # the same endpoint under an address that the table does not know
+        model = "mystery"
+        base_url = "https://llm.example.org/v1"
+        complete = llm.complete
+        stream = llm.stream
+
+    ledger = Ledger(store)
+    meter = ledger.meter(ANA)
+    meter.llm(Elsewhere(), "light").complete(ASK)
+    meter.llm(llm, "deep").complete(ASK)  # local: free
+    assert meter.usage.usd is None
+    assert meter.usage.by_stage["deep"].usd == 0.0
+    assert {row["stage"]: row["usd"] for row in ledger.costs()} == {"light": None, "deep": 0.0}
+    with pytest.raises(PriceError, match="prices="):
+        ledger.meter(ANA, Budget(usd=1.0)).llm(Elsewhere(), "light").complete(ASK)
+    assert server.calls == 2
+
+
+def test_failed_calls_that_cost_something_are_counted(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    meter = Ledger(store, PRICES).meter(ANA)
+    server.answer = lambda body: ""
+    with pytest.raises(LLMOutputError):
+        meter.llm(llm, "light").complete(ASK)
+    server.script(Fail(401))
+    with pytest.raises(LLMError):
+        meter.llm(llm, "light").complete(ASK)
+    assert meter.usage.calls == 1
+    assert meter.usage.input_tokens == server.input_tokens > 0
+
+
+def test_a_broken_stream_and_one_left_early_are_counted_by_estimate(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    meter = Ledger(store, PRICES).meter(ANA)
+    server.script(Drop(2, "She moved to Lyon."), "She moved to Lyon.")
+    with pytest.raises(LLMError):
+        list(meter.llm(llm, "chat").stream(ASK))
+    assert (meter.usage.calls, meter.usage.output_tokens, meter.usage.estimated) == (1, 2, True)
+    stream = meter.llm(llm, "chat").stream(ASK)
+    assert next(stream) == "She"
+    stream.close()
+    assert (meter.usage.calls, meter.usage.output_tokens) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Budget(tokens=40), Budget()),
+        (Budget(), Budget(tokens=40)),
+        (Budget(usd=6e-5), Budget()),
+        (Budget(), Budget(usd=6e-5)),
+    ],
+)
+def test_a_cap_stops_the_call_that_would_pass_it(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat, first: Budget, second: Budget
+) -> None:
+    server.answer = lambda body: "In Lyon, near the old town."
+    meter = Ledger(store, PRICES).meter(ANA, first, second)
+    metered = meter.llm(llm, "light")
+    metered.complete(ASK)
+    metered.complete(ASK)
+    with pytest.raises(BudgetError, match="cap of"):
+        metered.complete(ASK)
+    with pytest.raises(BudgetError, match="cap of"):
+        next(iter(metered.stream(ASK)))
+    assert server.calls == 2
+
+
+def test_scope_budget_counts_earlier_requests_of_that_scope_alone(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    ledger, cap = Ledger(store, PRICES), Budget(tokens=25)
+    ledger.meter(ANA, Budget(), cap).llm(llm, "light").complete(ASK)
+    ledger.meter(ANA, Budget(), cap).llm(llm, "light").complete(ASK)
+    ledger.meter(BEN, Budget(), cap).llm(llm, "light").complete(ASK)
+    third = ledger.meter(ANA, Budget(), cap).llm(llm, "light")
+    with pytest.raises(BudgetError):
+        third.complete(ASK)
+
+
+def test_calls_behind_a_protocol_are_charged_to_the_request_at_hand(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    ledger = Ledger(store, PRICES)
+    extracting = ledger.ambient_llm(llm, "extract")
+    with ledger.meter(ANA).charging() as meter:
+        extracting.complete(ASK)
+    extracting.complete(ASK)
+    assert meter.usage.calls == 1
+    by_scope = {row["scope"]: row["calls"] for row in ledger.costs(by=("scope",))}
+    assert by_scope == {ANA: 1, None: 1}
+
+
+def test_concurrent_calls_are_all_counted(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    import threading
+
+    ledger = Ledger(store, PRICES)
+    meter = ledger.meter(ANA)
+    metered = meter.llm(llm, "light")
+    threads = [threading.Thread(target=metered.complete, args=(ASK,)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert meter.usage.calls == 12
+    assert meter.usage.input_tokens == server.input_tokens
+    assert ledger.costs(ANA)[0]["input_tokens"] == server.input_tokens
+
+
+def test_completion_passes_through_unchanged(
+    server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
+) -> None:
+    metered = Ledger(store).meter(ANA).llm(llm, "light")
+    assert metered.model == "test-model"
+    done = metered.complete(ASK)
+    assert done == Completion("ok", "ok", "test-model", server.input_tokens, 1, 0)
+    assert list(metered.stream(ASK))[-1].text == "ok"  # type: ignore[union-attr]
