@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from snn_encoder.layout import Layout, TokenConv
 from snn_encoder.neurons import Neuron, NeuronConfig
-from snn_encoder.ratebp import BatchNorm, Pointwise, Reanchored, SpikingNeuron, Tape, prefix_means
+from snn_encoder.ratebp import BatchNorm, Pointwise, SpikingNeuron, Tape, prefix_means
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,13 @@ class ModelConfig:
         return asdict(self)
 
 
-def _gated(current: Tensor, context: Tensor, layout: Layout) -> Tensor:
-    """c ⊙ 2σ(first half of context) + second half, per sentence."""
-    gate, shift = context.chunk(2, dim=-1)
-    return torch.addcmul(layout.spread(shift), current, layout.spread(2 * gate.sigmoid()))
+def gated(current: Tensor, norm: tuple[Tensor, Tensor], context: Tensor, layout: Layout) -> Tensor:
+    """(scale c + shift) ⊙ 2σ(first half of context) + second half, per sentence."""
+    gate, add = context.chunk(2, dim=-1)
+    gate = 2 * gate.sigmoid()
+    return torch.addcmul(
+        layout.spread(torch.addcmul(add, gate, norm[1])), current, layout.spread(gate * norm[0])
+    )
 
 
 class Block(nn.Module):
@@ -76,17 +79,18 @@ class Block(nn.Module):
         self.context = nn.Linear(width, 2 * channels)
         nn.init.zeros_(self.context.weight)
         nn.init.zeros_(self.context.bias)
-        self.gate = Reanchored(_gated)
         self.neuron = SpikingNeuron(Neuron(channels, config.neuron))
 
     def steps(self, projected: Tensor, mean: Tensor, tape: Tape) -> Tensor:
         """Simulate; `projected` is linear(spikes) per token, `mean` the spikes' means."""
-        current = self.norm.steps(self.conv.steps(projected, tape), tape)
-        return self.neuron.steps(self.gate.steps(current, self.context(mean), tape=tape), tape)
+        current = self.conv.steps(projected, tape)
+        norm = self.norm.step_affine(current, tape)
+        return self.neuron.steps(gated(current, norm, self.context(mean), tape.layout), tape)
 
     def rates(self, projected: Tensor, mean: Tensor, tape: Tape) -> Tensor:
-        current = self.norm.rates(self.conv.rates(projected, tape), tape)
-        return self.neuron.rates(self.gate.rates(current, self.context(mean), tape=tape), tape)
+        current = self.conv.rates(projected, tape)
+        norm = self.norm.rate_affine(current, tape)
+        return self.neuron.rates(gated(current, norm, self.context(mean), tape.layout), tape)
 
 
 @dataclass

@@ -92,6 +92,20 @@ class _Heaviside(torch.autograd.Function):
         return grads[0] * surrogate(x, ctx.slope), None
 
 
+class _Anchored(torch.autograd.Function):
+    """sg(rate) + eligibility (x − sg(x)): one value, another slope."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rate: Tensor, eligibility: Tensor) -> Tensor:
+        ctx.save_for_backward(eligibility)
+        return rate.view_as(rate)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (eligibility,) = ctx.saved_tensors
+        return grads[0] * eligibility, None, None
+
+
 def hard_spike(x: Tensor, slope: float) -> Tensor:
     """1[x ≥ 0] with the surrogate derivative in the backward pass."""
     out: Tensor = _Heaviside.apply(x, slope)  # type: ignore[no-untyped-call]
@@ -322,7 +336,7 @@ class Neuron(nn.Module):
         The value is the simulated rate; its slope in `current` is the eligibility.
         """
         rate, eligibility, leak_eligibility = state.snapshots[snapshot]
-        out = rate + eligibility * (current - current.detach())
+        out: Tensor = _Anchored.apply(current, rate, eligibility)  # type: ignore[no-untyped-call]
         leak = self.leak
         if leak_eligibility is not None and isinstance(leak, Tensor):
             out = out + leak_eligibility * (leak - leak.detach())

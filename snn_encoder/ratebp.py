@@ -14,11 +14,15 @@ the first t steps of a long run is the t-step model's rate, so snapshots at seve
 several step counts with one simulation. With gradients recorded and no eligibilities wanted,
 `steps` is surrogate-gradient BPTT. There are no hooks and no global state: an exception leaves
 nothing behind.
+
+A map that does not commute with the time average (a product of two spike tensors) follows the
+bilinear rule y = sg(mean_t A(s_t)) + A(r) − sg(A(r)). Where a neuron comes next, its rate is
+re-anchored to the simulation anyway, so A(r) alone has the right value after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,13 +140,14 @@ class BatchNorm(nn.Module):
     def _fixed(self) -> bool:
         return self.frozen or not self.training
 
-    def _normalise(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    def _affine(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.weight * torch.rsqrt(var + self.eps)
-        return torch.addcmul(self.bias - mean * scale, x, scale)
+        return scale, self.bias - mean * scale
 
-    def steps(self, x: Tensor, tape: Tape) -> Tensor:
+    def step_affine(self, x: Tensor, tape: Tape) -> tuple[Tensor, Tensor]:
+        """Return (scale, shift), each [channels], of y = scale x + shift for some steps."""
         if self._fixed:
-            return self._normalise(x, self.running_mean, self.running_var)
+            return self._affine(self.running_mean, self.running_var)
         rows = x.flatten(0, -2)
         mean = rows.mean(0)
         var = (rows - mean).square().mean(0)  # several times as fast as torch.var_mean on a CPU
@@ -151,7 +156,7 @@ class BatchNorm(nn.Module):
             self.running_var.lerp_(var, self.momentum)
             if tape.eligible:
                 self._remember(mean, var, len(x), tape)
-        return self._normalise(x, mean, var)
+        return self._affine(mean, var)
 
     def _remember(self, mean: Tensor, var: Tensor, count: int, tape: Tape) -> None:
         reciprocal = 1 / (var + self.eps)
@@ -164,45 +169,22 @@ class BatchNorm(nn.Module):
         old.reciprocal = old.reciprocal + (reciprocal - old.reciprocal) * (count / t)
         old.t = t
 
-    def rates(self, x: Tensor, tape: Tape) -> Tensor:
+    def rate_affine(self, x: Tensor, tape: Tape) -> tuple[Tensor, Tensor]:
+        """Return (scale, shift) of the rate pass."""
         if self._fixed:
-            return self._normalise(x, self.running_mean, self.running_var)
+            return self._affine(self.running_mean, self.running_var)
         moments: _Moments = tape.states[self]
         rows = x.flatten(0, -2)
         mean = rows.mean(0)
         mean = moments.mean + (mean - mean.detach())
         var = (rows - mean).square().mean(0)
         value = 1 / moments.reciprocal - self.eps
-        return self._normalise(x, mean, torch.relu(value + (var - var.detach())))
+        return self._affine(mean, torch.relu(value + (var - var.detach())))
 
+    def steps(self, x: Tensor, tape: Tape) -> Tensor:
+        scale, shift = self.step_affine(x, tape)
+        return torch.addcmul(shift, x, scale)
 
-class Reanchored(nn.Module):
-    """A map that does not commute with the time average (a product of two spike tensors).
-
-    The rate pass takes the time average of the simulated output as value and the slope of the
-    map at the rates: y = sg(mean_t A(s_t)) + A(r) − sg(A(r)) (SNN_METHODS 1.A, bilinear rule).
-
-    Args:
-        function: takes the tensors [k, n, d] and the tape's layout.
-    """
-
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def steps(self, *x: Tensor, tape: Tape) -> Tensor:
-        out = self.function(*x, tape.layout)
-        if tape.eligible:
-            sums: tuple[Tensor, int, dict[int, Tensor]] | None = tape.states.get(self)
-            total, t, kept = sums or (torch.zeros_like(out[0]), 0, {})
-            for value in out.detach():
-                total, t = total + value, t + 1
-                if t in tape.snapshots:
-                    kept[t] = total / t
-            tape.states[self] = (total, t, kept)
-        return out
-
-    def rates(self, *x: Tensor, tape: Tape) -> Tensor:
-        out = self.function(*x, tape.layout)
-        kept = tape.states[self][2]
-        return torch.stack([kept[t] for t in tape.snapshots]) + (out - out.detach())
+    def rates(self, x: Tensor, tape: Tape) -> Tensor:
+        scale, shift = self.rate_affine(x, tape)
+        return torch.addcmul(shift, x, scale)

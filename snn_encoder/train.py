@@ -95,11 +95,13 @@ def load_recipe(name_or_path: str) -> Recipe:
     raw = tomllib.loads(text)
     model = ModelConfig.from_dict(raw.pop("model"))
     lists: list[dict[str, Any]] = raw.pop("stages")
-    stages = tuple(
-        Stage(**{key: tuple(v) if isinstance(v, list) else v for key, v in stage.items()})
-        for stage in lists
-    )
-    return Recipe(name=path.stem, model=model, stages=stages, **raw)
+    stages = []
+    for stage in lists:
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in stage.items()
+        }
+        stages.append(Stage(**values))
+    return Recipe(name=path.stem, model=model, stages=tuple(stages), **raw)
 
 
 def initial_table(net: SpikingNet, teacher: Teacher, seed: int) -> None:

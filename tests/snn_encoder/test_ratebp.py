@@ -12,7 +12,6 @@ from snn_encoder.neurons import Neuron, NeuronConfig
 from snn_encoder.ratebp import (
     BatchNorm,
     Pointwise,
-    Reanchored,
     SpikingNeuron,
     Tape,
     prefix_means,
@@ -229,28 +228,23 @@ def test_product_of_two_spike_tensors_follows_bptt() -> None:
         assert isinstance(layer, nn.Linear)
         nn.init.normal_(layer.weight, std=1.8 / width**0.5)
     config = NeuronConfig(kind="binary", threshold=1.0, leak=0.5)
-    neurons = [SpikingNeuron(Neuron(width, config)) for _ in range(3)]
+    neurons = [SpikingNeuron(Neuron(width, config)) for _ in range(4)]
 
-    def attend(q: Tensor, k: Tensor, v: Tensor, _: object) -> Tensor:
-        return q @ (k.mT @ v) / tokens
-
-    block = Reanchored(attend)
+    def attend(phase: str, x: Tensor, tape: Tape) -> Tensor:
+        q, k, v = (getattr(n, phase)(m(x), tape) for n, m in zip(neurons[:3], maps, strict=True))
+        out: Tensor = getattr(neurons[3], phase)(4 * q @ (k.mT @ v) / tokens, tape)
+        return out
 
     def run(method: str) -> list[Tensor]:
         maps.zero_grad()
         tape = Tape((8,), eligible=method == "rate")
+        steps = x.expand(8, *x.shape)
         if method == "rate":
             with torch.no_grad():
-                steps = x.expand(8, *x.shape)
-                spikes = [n.steps(m(steps), tape) for n, m in zip(neurons, maps, strict=True)]
-                block.steps(*spikes, tape=tape)
-            mean = x[None]
-            rates = [n.rates(m(mean), tape) for n, m in zip(neurons, maps, strict=True)]
-            out = block.rates(*rates, tape=tape)[0]
+                attend("steps", steps, tape)
+            out = attend("rates", x[None], tape)[0]
         else:
-            steps = x.expand(8, *x.shape)
-            spikes = [n.steps(m(steps), tape) for n, m in zip(neurons, maps, strict=True)]
-            out = block.steps(*spikes, tape=tape).mean(0)
+            out = attend("steps", steps, tape).mean(0)
         out.sin().sum().backward()
         return [p.grad.clone() for p in maps.parameters() if p.grad is not None]
 
