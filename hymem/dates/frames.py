@@ -15,13 +15,13 @@ from hymem.dates.grammar import (
     TIME_OF_DAY,
     UNIT,
     WEEKDAY,
-    WEEKDAYS,
     YEAR,
     Match,
     Reader,
     Rule,
     rule,
     to_match,
+    weekday_number,
 )
 from hymem.dates.periods import (
     UNITS,
@@ -156,7 +156,7 @@ def _nth_of(reader: Reader, found: re.Match[str]) -> Match | None:
         if n < 0:
             first = inner.period.last - timedelta(days=6)
         return replace(inner, period=Period(first, first + timedelta(days=6), "week"))
-    weekday = 5 if what == "weekend" else WEEKDAYS.index(what)
+    weekday = 5 if what == "weekend" else weekday_number(what)
     day = nth_weekday(month.year, month.month, weekday, n)
     if day is None:
         return None
@@ -186,7 +186,7 @@ def _weekday_of_week(reader: Reader, found: re.Match[str]) -> Match | None:
 def _day_in_week(week: Match, weekday: str) -> Match | None:
     if week.period.granularity != "week":
         return None
-    day = week.period.first + timedelta(days=WEEKDAYS.index(weekday.lower()))
+    day = week.period.first + timedelta(days=weekday_number(weekday))
     return replace(week, period=day_period(day))
 
 

@@ -35,7 +35,7 @@ MONTH = (
     r"(?:(?:january|february|(?-i:March)|april|(?-i:May)|june|july|august|september|october|"
     r"november|december)\b|(?:jan|feb|(?-i:Mar)|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?(?= \d))"
 )
-WEEKDAY = rf"(?:{'|'.join(WEEKDAYS)})\b"
+WEEKDAY = rf"(?:{'|'.join(WEEKDAYS)}|mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)\b"
 SEASON = r"(?:spring|summer|autumn|fall|winter)\b"
 HOLIDAY = (
     r"(?:christmas(?: eve| day)?|xmas|boxing day|new year['’]?s(?: eve| day)|new year\b(?!s)|"
@@ -90,6 +90,11 @@ class Match:
     end: int
     period: Period
     absolute: bool = False
+
+
+def weekday_number(name: str) -> int:
+    """Monday is 0; abbreviations count."""
+    return [weekday[:3] for weekday in WEEKDAYS].index(name.lower()[:3])
 
 
 def may_hold_a_date(text: str) -> bool:

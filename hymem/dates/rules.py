@@ -18,13 +18,13 @@ from hymem.dates.grammar import (
     UNIT,
     VAGUE,
     WEEKDAY,
-    WEEKDAYS,
     YEAR,
     Match,
     Reader,
     Rule,
     rule,
     to_match,
+    weekday_number,
 )
 from hymem.dates.periods import (
     UNITS,
@@ -57,7 +57,7 @@ def cycle_of(found: re.Match[str]) -> Cycle:
     if unit := found["unit"]:
         return UNITS[{"night": "day"}.get(unit.lower(), unit.lower())]
     if found["weekday"]:
-        return weekday_cycle(WEEKDAYS.index(found["weekday"].lower()))
+        return weekday_cycle(weekday_number(found["weekday"]))
     if found["month"]:
         return month_cycle(month_number(found["month"]))
     if found["season"]:
@@ -199,6 +199,9 @@ def _of_year(reader: Reader, found: re.Match[str]) -> Match | None:
 def _bare(reader: Reader, found: re.Match[str]) -> Match | None:
     """A month, season, holiday or weekday that nothing places in time."""
     if found["unit"]:
+        return None
+    short_weekday = found["weekday"] and not found["weekday"].lower().endswith("day")
+    if short_weekday and not reader.preceded_by(found.start(), "on"):
         return None
     if (found["month"] or found["season"]) and not reader.preceded_by(
         found.start(),
