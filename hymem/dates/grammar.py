@@ -59,7 +59,7 @@ TIME_OF_DAY = re.compile(
 _SIGNS = (
     "day", "week", "month", "year", "night", "morning", "evening", "noon", "tomorrow", "hour",
     "minute", "decade", "spring", "summer", "autumn", "fall", "winter", "christmas", "xmas",
-    "easter", "hallow", "thanks", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep",
+    "easter", "hallow", "thanks", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep",
     "oct", "nov", "dec", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9",
 )  # fmt: skip
 # Where a date may begin.
