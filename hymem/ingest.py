@@ -1,0 +1,275 @@
+"""The write path: turns first, durably; then events, statements and units, behind or on demand.
+
+Stages of arXiv 2602.13933 (Level-2 raw text, Level-1 summary units), with one change: the raw turns
+are saved and searchable before any model sees them, so a model's failure can lose nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from hymem.cost import Ledger, Meter
+from hymem.embed import ITEMS_PER_CALL, encode_groups, encode_items, turn_keys
+from hymem.errors import BudgetError, EncoderError, HyMemError, LLMError
+from hymem.keys import lexical_text, strip_recalled
+from hymem.messages import Said, as_utc
+from hymem.stores.base import Lease, NewTurn, NewUnit, Store
+from hymem.text import terms
+from hymem.tokens import count_many
+from hymem.types import (
+    Budget,
+    Encoder,
+    Event,
+    Extractor,
+    Scope,
+    Segmenter,
+    Statement,
+    Turn,
+    Unit,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+TURNS_PER_TRANSACTION = 2048
+TURNS_PER_SEGMENTATION = 512
+EVENTS_PER_LEASE = 16
+# Long enough for a slow model to answer for a batch; short enough that a killed worker's events
+# are taken up again while the user is still there.
+LEASE_SECONDS = 300.0
+# Near-duplicates say the same in almost the same words: same numbers, most terms shared.
+DUPLICATE_COSINE = 0.92
+DUPLICATE_OVERLAP = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Ingestor:
+    """Writes conversations into a store. Safe to use from several threads and processes."""
+
+    store: Store
+    encoder: Encoder
+    segmenter: Segmenter
+    extractor: Extractor
+    ledger: Ledger
+    scope_budget: Budget
+
+    def append(self, scope: Scope, said: Sequence[Said]) -> list[int]:
+        """Save turns durably and searchably; their ids, in order.
+
+        When the encoder cannot be reached the turns are saved all the same and found by their
+        words; ``embed_missing`` adds the vectors later.
+        """
+        ids: list[int] = []
+        with self.charging(scope):
+            for start in range(0, len(said), TURNS_PER_TRANSACTION):
+                part = said[start : start + TURNS_PER_TRANSACTION]
+                ids += self.store.add_turns(scope, self._new_turns(part))
+        return ids
+
+    def segment(self, scope: Scope, *, close: bool) -> None:
+        """Cut the turns that belong to no event yet. The newest session's last event stays open,
+        because the conversation may go on, unless ``close``."""
+        while turns := self.store.unsegmented(scope, TURNS_PER_SEGMENTATION):
+            more = len(turns) == TURNS_PER_SEGMENTATION
+            events = self._cut(scope, turns, close=close and not more)
+            self.store.add_events(scope, events)
+            if not more or not events:
+                return
+
+    def extract(self, scope: Scope | None, keep_going: Callable[[], bool] = lambda: True) -> int:
+        """Turn pending events (of every scope, if ``None``) into units until none is left or
+        ``keep_going`` says no between two batches; how many events were completed. Events whose
+        extraction fails stay in the store as ``failed``."""
+        done = 0
+        while keep_going() and (
+            lease := self.store.lease_events(scope, EVENTS_PER_LEASE, LEASE_SECONDS)
+        ):
+            with self.charging(lease.scope):
+                turns = [self.store.turns(lease.scope, event.turns) for event in lease.events]
+                for event, result in zip(lease.events, self._extract_batch(turns), strict=True):
+                    done += self._complete(lease, event, result)
+        return done
+
+    def charging(self, scope: Scope) -> AbstractContextManager[Meter]:
+        """Within this context, the paid calls of encoder and extractor count as the scope's."""
+        return self.ledger.meter(scope, scope_budget=self.scope_budget).charging()
+
+    def embed_missing(self) -> int:
+        """Encode what was saved or imported without vectors; how many items."""
+        done = 0
+        while rows := self.store.unembedded(ITEMS_PER_CALL):
+            items = [self._item(scope, item_id) for scope, item_id, _ in rows]
+            vectors = encode_items(self.encoder, items)
+            for (scope, item_id, _), keys in zip(rows, vectors, strict=True):
+                self.store.set_vectors(scope, item_id, keys)
+            done += len(rows)
+        return done
+
+    def update(self, scope: Scope, item: Turn | Unit, text: str) -> None:
+        """Replace an item's text and its keys. Raises ``NotFoundError``, ``EncoderError``."""
+        item = replace(item, text=text)
+        lexical = text
+        if isinstance(item, Turn):
+            lexical = lexical_text(item.speaker, strip_recalled(text))
+        with self.charging(scope):
+            (vectors,) = encode_items(self.encoder, [item])
+        (tokens,) = count_many([text])
+        self.store.update_text(scope, item.id, text, lexical, tokens, vectors)
+
+    def _item(self, scope: Scope, item_id: int) -> Turn | Unit:
+        found: Sequence[Turn | Unit] = self.store.turns(scope, [item_id])
+        return (found or self.store.units(scope, [item_id]))[0]
+
+    def _new_turns(self, said: Sequence[Said]) -> list[NewTurn]:
+        texts = [strip_recalled(one.text) for one in said]
+        keys = [turn_keys(one.speaker, one.text, self.encoder.max_tokens) for one in said]
+        vectors = self._vectors_or_none(keys)
+        tokens = count_many([one.text for one in said])
+        return [
+            NewTurn(
+                role=one.role,
+                speaker=one.speaker,
+                text=one.text,
+                lexical=lexical_text(one.speaker, text) if text.strip() else "",
+                tokens=count,
+                vectors=rows,
+                time=one.time,
+                session_id=one.session_id,
+                source_id=one.source_id,
+                metadata=one.metadata,
+                recalled=not text.strip(),
+            )
+            for one, text, count, rows in zip(said, texts, tokens, vectors, strict=True)
+        ]
+
+    def _vectors_or_none(
+        self, groups: Sequence[Sequence[str]]
+    ) -> list[NDArray[np.float32]] | list[None]:
+        try:
+            return encode_groups(self.encoder, groups)
+        except EncoderError as error:
+            log.warning("turns are saved without vectors, to be embedded later: %s", error)
+            return [None] * len(groups)
+
+    def _cut(
+        self, scope: Scope, turns: Sequence[Turn], *, close: bool
+    ) -> list[tuple[list[int], list[int]]]:
+        """Pairs (all turn ids of an event, those it newly covers) for ``Store.add_events``."""
+        newest = turns[-1].session_id
+        sessions: dict[str, list[Turn]] = {}
+        for turn in turns:
+            sessions.setdefault(turn.session_id, []).append(turn)
+        events = []
+        for session_id, members in sessions.items():
+            ids = [turn.id for turn in members]
+            ranges = self.segmenter.segment(members, self.store.vectors(scope, ids))
+            if session_id == newest and not close:
+                ranges = ranges[:-1]
+            covered = 0
+            for start, end in ranges:
+                events.append((ids[start:end], ids[max(start, covered) : end]))
+                covered = end
+        return events
+
+    def _extract_batch(self, batch: Sequence[Sequence[Turn]]) -> list[list[Statement] | HyMemError]:
+        """Statements per event, or the error that befell it; one bad event spoils no other."""
+        try:
+            return list(self.extractor.extract([_without_recalled(turns) for turns in batch]))
+        except (LLMError, BudgetError) as error:
+            if len(batch) == 1:
+                return [error]
+        return [self._extract_batch([turns])[0] for turns in batch]
+
+    def _complete(self, lease: Lease, event: Event, result: list[Statement] | HyMemError) -> int:
+        try:
+            if isinstance(result, HyMemError):
+                raise result
+            units = self._units(lease.scope, event, result)
+        except (LLMError, EncoderError, BudgetError) as error:
+            log.warning("event %d stays pending: %s", event.id, error)
+            self.store.fail_event(lease, event.id, str(error))
+            return 0
+        self.store.complete_event(lease, event.id, units)
+        return 1
+
+    def _units(self, scope: Scope, event: Event, statements: Sequence[Statement]) -> list[NewUnit]:
+        unique = list({_normal(statement.text): statement for statement in statements}.values())
+        if not unique:
+            return []
+        texts = [statement.text for statement in unique]
+        vectors, tokens = self.encoder.encode(texts), count_many(texts)
+        keys = [_fact_key(statement) for statement in unique]
+        facts = self.store.current_facts(scope, [key for key in keys if key])
+        units = []
+        for statement, vector, count, key in zip(unique, vectors, tokens, keys, strict=True):
+            time = statement.time or event.time
+            older, newer = _rank_facts(facts.get(key or "", []), statement.text, time)
+            units.append(
+                NewUnit(
+                    text=statement.text,
+                    lexical=statement.text,
+                    tokens=count,
+                    vector=vector,
+                    time=time,
+                    source_turns=tuple(event.turns[i] for i in statement.sources),
+                    supersedes=older,
+                    superseded_by=newer,
+                    fact=key,
+                    duplicate_of=self._duplicate(scope, statement.text, vector),
+                )
+            )
+        return units
+
+    def _duplicate(self, scope: Scope, text: str, vector: NDArray[np.float32]) -> int | None:
+        """The id of a unit that already says this, if there is one."""
+        found = self.store.candidates(scope, vector, "", 3, kinds=("unit",))
+        near = found.ids[found.dense >= DUPLICATE_COSINE]
+        for unit in self.store.units(scope, [int(item_id) for item_id in near]):
+            if _same_statement(unit.text, text):
+                return unit.id
+        return None
+
+
+def _without_recalled(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns as the extractor may read them: recalled text is no new fact."""
+    return [replace(turn, text=strip_recalled(turn.text)) for turn in turns]
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _fact_key(statement: Statement) -> str | None:
+    if not statement.subject or not statement.attribute:
+        return None
+    return f"{_normal(statement.subject)}/{_normal(statement.attribute)}"
+
+
+def _rank_facts(
+    current: Sequence[Unit], text: str, time: datetime | None
+) -> tuple[tuple[int, ...], int | None]:
+    """(units that this statement supersedes, the newer unit that supersedes it, if any)."""
+    others = [unit for unit in current if _normal(unit.text) != _normal(text)]
+    newer = [unit for unit in others if _later(unit.time, time)]
+    older = tuple(unit.id for unit in others if not _later(unit.time, time))
+    return older, newer[-1].id if newer else None
+
+
+def _later(a: datetime | None, b: datetime | None) -> bool:
+    return a is not None and b is not None and as_utc(a) > as_utc(b)
+
+
+def _same_statement(a: str, b: str) -> bool:
+    if re.findall(r"\d+", a) != re.findall(r"\d+", b):
+        return False
+    first, second = set(terms(a)), set(terms(b))
+    return len(first & second) >= DUPLICATE_OVERLAP * len(first | second)
