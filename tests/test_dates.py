@@ -53,6 +53,7 @@ def test_absolute_dates_are_marked_so(text: str, first: date, last: date) -> Non
         "We won 3 to 5 and paid $2020.",
         "The summer collection of 12 shirts.",
         "On Fridays we dance.",
+        "Ceramics on Wednesday evenings.",
     ],
 )
 def test_what_is_no_date_is_left_alone(text: str) -> None:

@@ -59,7 +59,8 @@ TIME_OF_DAY = re.compile(
 _SIGNS = (
     "day", "week", "month", "year", "night", "morning", "evening", "noon", "tomorrow", "hour",
     "minute", "decade", "spring", "summer", "autumn", "fall", "winter", "christmas", "xmas",
-    "easter", "hallow", "thanks", "mon", "tue", "wed", "thu", "fri", "sat", "sun", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep",
+    "easter", "hallow", "thanks", "mon", "tue", "wed", "thu", "fri", "sat", "sun",
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep",
     "oct", "nov", "dec", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9",
 )  # fmt: skip
 # Where a date may begin.
@@ -79,7 +80,7 @@ _FUTURE = (
 )
 _PAST = (
     r"was|were|did|had|['’]d|been|went|saw|got|met|came|took|made|told|said|left|ran|bought|gave|"
-    r"found|began|started|\w{2,}ed"
+    r"found|began|started|(?!asked)\w{2,}ed"
 )
 _TENSE = re.compile(rf"(?:\b|(?=['’]))(?:(?P<future>{_FUTURE})|(?P<past>{_PAST}))\b", re.I)
 _SENTENCE_END = re.compile(r"[.!?\n]\s")

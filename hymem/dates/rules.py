@@ -196,9 +196,14 @@ def _of_year(reader: Reader, found: re.Match[str]) -> Match | None:
     )
 
 
+_HABIT = re.compile(r" (?:morning|afternoon|evening|night)s\b", re.I)  # "on Wednesday evenings"
+
+
 def _bare(reader: Reader, found: re.Match[str]) -> Match | None:
     """A month, season, holiday or weekday that nothing places in time."""
     if found["unit"]:
+        return None
+    if found["weekday"] and _HABIT.match(reader.text, found.end()):
         return None
     short_weekday = found["weekday"] and not found["weekday"].lower().endswith("day")
     if short_weekday and not reader.preceded_by(found.start(), "on"):

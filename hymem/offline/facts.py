@@ -1,0 +1,118 @@
+"""Facts that change: which statement is about whose home, job, age and the like.
+
+Only attributes of which a person has one at a time are named, so that a newer statement may
+supersede an older one. Plans, wishes and bygone states ("I used to live in …") name none.
+"""
+
+from __future__ import annotations
+
+import re
+
+_UNREAL = re.compile(
+    r"\b(?:if|would|could|might|may|want\w*|wish\w*|hop(?:e|ing)|plan\w*|think\w* (?:about|of)|"
+    r"consider\w*|dream\w*|used to|almost|nearly|going to|gonna|will|['’]ll|would['’]ve|never|"
+    r"not|n['’]t|back then|as a (?:kid|child)|grew up|look\w* for|appl(?:y|ied|ying)|someday)\b",
+    re.IGNORECASE,
+)
+_ADVERBS = r"(?: \w+ly| just| now| already| still| both)*"
+_I = rf"\b(?P<me>i|we)(?:['’](?:m|re|ve|d)| am| are| have| had)?{_ADVERBS}"
+_RELATIVE = (
+    r"brother|sister|mother|mom|mum|father|dad|son|daughter|husband|wife|partner|boyfriend|"
+    r"girlfriend|friend|roommate|cousin|uncle|aunt|grandmother|grandma|grandfather|grandpa|boss"
+)
+_OTHER = rf"\b(?P<other>my (?:{_RELATIVE})|(?-i:[A-Z][a-z]+))(?:['’]s| is| has)?{_ADVERBS}"
+_WHO = rf"(?:{_I}|{_OTHER})"
+_THING = (
+    r"personal best|best time|record|goal|weight|height|salary|rent|address|phone number|number|"
+    r"email(?: address)?|bedtime|job(?: title)?|title|role|position|major|boss|manager|doctor|"
+    r"dentist|therapist|landlord|roommate|car|phone|laptop|computer|camera|bike|gym|commute|"
+    r"schedule|budget"
+)
+
+_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (attribute, re.compile(pattern, re.IGNORECASE))
+    for attribute, pattern in (
+        (
+            "home",
+            rf"{_WHO} (?:lives?|living|moved|relocated|moving|settled|based)"
+            r"(?: (?:back|down|up|out|over|away|here|into \w+ \w+))*"
+            r"(?: from (?:\w+ ){1,3}?)? ?(?:in|to|into|near)\b",
+        ),
+        (
+            "home",
+            r"\b(?P<me>my|our) (?:new )?(?:home|apartment|flat|house|place) (?:is )?in (?-i:[A-Z])",
+        ),
+        (
+            "home",
+            rf"{_I} (?:got|have|found|bought|rent(?:ed)?) an? (?:[\w']+ ){{0,3}}?"
+            r"(?:apartment|flat|house|home|place|address|condo)\b",
+        ),
+        (
+            "job",
+            rf"{_WHO} (?:works?|working|employed|"
+            r"got (?:a |the |my )?(?:new )?(?:job|position|post)|"
+            r"hired|promoted|started (?:work(?:ing)?|a new job|my new job|as)|"
+            r"(?:quit|left|lost) (?:my|his|her|their|the) job|handed in (?:my|his|her) notice|"
+            r"teach(?:es)? (?!my|him|her|them|you|me|myself)|retired|laid off|fired)"
+            r"(?: (?:as|at|for|in|to|by|from)\b)?",
+        ),
+        ("job", r"\b(?P<me>my|our) (?:new |current )?(?:job|work|position|career) (?:as|at|is)\b"),
+        (
+            "relationship",
+            rf"{_WHO} (?:got )?(?:single|married|engaged|divorced|widowed|"
+            r"broke up|split up|separated)\b",
+        ),
+        (
+            "age",
+            rf"{_WHO} (?:turned |turning )?(?:\d{{1,2}}|twenty|thirty|forty|fifty|sixty)"
+            r"(?:[- ]\w+)?(?: years old| yo\b| now|\s*[.!,])",
+        ),
+        (
+            "diet",
+            rf"{_WHO} (?:gone |went |become |became |turned |eat(?:ing)? |an? )?(?:fully )?"
+            r"(?:vegan|vegetarian|pescatarian|keto|paleo|gluten[- ]free|carnivore)\b",
+        ),
+        (
+            "car",
+            rf"{_WHO} (?:drives?|bought|got|leased?|leasing) (?:an?|my|the|his|her) "
+            r"(?:[\w-]+ ){0,3}?(?:car|truck|suv|sedan|van|hybrid|prius|tesla|honda|toyota)\b",
+        ),
+        (
+            "phone",
+            rf"{_WHO} (?:got|bought|switched to|upgraded to) (?:an?|my|the) (?:[\w-]+ ){{0,3}}?"
+            r"(?:phone|iphone|pixel|galaxy)\b",
+        ),
+    )
+)
+_FAVOURITE = re.compile(
+    r"\b(?P<me>my|our) (?:new |current |all[- ]time )?favou?rite (?P<what>\w+(?: \w+)?)"
+    r"(?: right now| now)? (?:is|are|has to be)\b",
+    re.IGNORECASE,
+)
+_MINE = re.compile(
+    rf"\b(?P<me>my|our) (?:new |current )?(?P<what>{_THING}) (?:is|are)\b", re.IGNORECASE
+)
+
+
+def changing_fact(sentence: str, speaker: str) -> tuple[str, str] | None:
+    """(subject, attribute) if ``sentence``, said by ``speaker``, states a fact that can change:
+    ``("Mara", "home")``, ``("Mara's brother", "job")``, ``("Mara", "favourite colour")``."""
+    if _UNREAL.search(sentence):
+        return None
+    for attribute, pattern in _PATTERNS:
+        if found := pattern.search(sentence):
+            return _subject(found, speaker), attribute
+    if found := _FAVOURITE.search(sentence):
+        return speaker, f"favourite {found['what'].lower()}"
+    if found := _MINE.search(sentence):
+        return speaker, found["what"].lower()
+    return None
+
+
+def _subject(found: re.Match[str], speaker: str) -> str:
+    other = found.groupdict().get("other")
+    if not other:
+        return speaker
+    if other.lower().startswith("my "):
+        return f"{speaker}'s {other[3:].lower()}"
+    return other
