@@ -1,8 +1,8 @@
 """Turn a training run into weights for inference: `python -m snn_encoder.export --run FOLDER`.
 
 Batch norms are folded, the token table and all matrices become int8, and a checksum is written
-beside them. The table is cut at ± the neuron's quantum: an IF neuron with a stronger current
-fires at every step all the same.
+beside them. The table is cut at ± 1: an IF neuron with a stronger current fires at every
+step all the same.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from snn_encoder.inference import FORMAT
 from snn_encoder.layout import TokenConv
 from snn_encoder.model import Block, SpikingNet
+from snn_encoder.neurons import NeuronConfig
 from snn_encoder.train import Recipe, Trainer, load_recipe
 
 Arrays = dict[str, np.ndarray]
@@ -49,18 +51,15 @@ def _put_block(out: Arrays, name: str, block: Block) -> None:
     _put_linear(out, f"{name}.context", block.context)
 
 
-def tensors(net: SpikingNet) -> tuple[Arrays, float]:
-    """Return the tensors of a network's active depth and the table's scale."""
+def tensors(net: SpikingNet) -> Arrays:
+    """Return the tensors of a network's active depth."""
     neuron = net.config.neuron
-    if (neuron.kind, neuron.reset) != ("ternary", "soft") or (
-        neuron.threshold != 0.5 or neuron.quantum != 1.0 or neuron.learn_leak
-    ):
-        raise ValueError("numpy inference runs ternary neurons with soft reset, θ = q/2 = 1/2.")
-    table = net.table.weight.detach()
-    limit = neuron.quantum if neuron.leak == 1.0 else float(table.abs().max())
-    scale = limit / 127
+    default = NeuronConfig()
+    if replace(neuron, slope=default.slope, perturbation=0.0) != default:
+        raise ValueError("numpy inference runs ternary IF neurons with soft reset, θ = q/2 = 1/2.")
+    table = net.table.weight.detach().clamp(-1, 1) * 127
     out: Arrays = {
-        "table": (table.clamp(-limit, limit) / scale).round().to(torch.int8).numpy(),
+        "table": table.round().to(torch.int8).numpy(),
         "bias": net.bias.detach().numpy(),
     }
     for index in range(net.depth):
@@ -71,14 +70,13 @@ def tensors(net: SpikingNet) -> tuple[Arrays, float]:
         readout = net.readouts[index]
         assert isinstance(readout, nn.Linear)
         _put_linear(out, f"readouts.{index}", readout)
-    return out, scale
+    return out
 
 
 def export(net: SpikingNet, folder: Path, recipe: Recipe, timesteps: int) -> dict[str, Any]:
     """Write config.json and model.safetensors; return the configuration."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays, scale = tensors(net)
-    raw = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    raw = save({name: np.ascontiguousarray(array) for name, array in tensors(net).items()})
     config = {
         "format": FORMAT,
         "tier": recipe.name,
@@ -86,9 +84,6 @@ def export(net: SpikingNet, folder: Path, recipe: Recipe, timesteps: int) -> dic
         "dim": net.config.dim,
         "width": net.config.width,
         "blocks": net.depth,
-        "taps": net.config.taps,
-        "leak": net.config.neuron.leak,
-        "table_scale": scale,
         "timesteps": timesteps,
         "max_tokens": 256,
         "sha256": hashlib.sha256(raw).hexdigest(),

@@ -13,6 +13,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 MAX_TIMESTEPS = 8
 FORMAT = 1
+_QUANTUM = 127  # of the int8 token table
+_HALF = 64  # smallest whole potential at or above the threshold of 63.5
 _UNKNOWN = "[UNK]"
 
 
@@ -62,54 +65,67 @@ class _Block:
     context: _Linear
 
 
-@dataclass
 class _Batch:
-    """Sentences end to end.
+    """Sentences end to end, and the distinct tokens among them.
 
     Attributes:
-        starts: first token of each sentence; lengths: their tokens, float32 [B, 1].
-        segment: the sentence of each token; spaced: its row between gaps of zeros.
+        lengths: tokens of each sentence, float32 [B, 1].
+        distinct: token ids, each once, [U]; inverse: where each token is among them, [N].
+        counts: how often a sentence holds each distinct token, float32 [B, U].
     """
 
-    starts: NDArray[np.intp]
-    lengths: Floats
-    segment: NDArray[np.intp]
-    spaced: NDArray[np.intp]
-    spaced_rows: int
+    def __init__(self, ids: Sequence[Sequence[int]]) -> None:
+        sizes = np.array([len(row) for row in ids])
+        self.size = len(sizes)
+        self.segment = np.repeat(np.arange(self.size), sizes)
+        self.ends = np.cumsum(sizes)
+        self.lengths: Floats = sizes.astype(np.float32)[:, None]
+        flat = np.fromiter(chain.from_iterable(ids), np.intp, int(self.ends[-1]))
+        self.distinct, self.inverse = np.unique(flat, return_inverse=True)
+        width = len(self.distinct)
+        cells = np.bincount(self.segment * width + self.inverse, minlength=self.size * width)
+        self.counts: Floats = cells.astype(np.float32).reshape(self.size, width)
 
-    @classmethod
-    def of(cls, lengths: NDArray[np.intp], gap: int) -> _Batch:
-        segment = np.repeat(np.arange(len(lengths)), lengths)
-        starts = np.cumsum(lengths) - lengths
-        spaced = np.arange(len(segment)) + gap * (segment + 1)
-        rows = len(segment) + gap * (len(lengths) + 1)
-        return cls(starts, lengths.astype(np.float32)[:, None], segment, spaced, rows)
-
-    def sums(self, x: NDArray[Any]) -> Floats:
-        """Sum tokens' rows per sentence: [N, d] to [B, d]."""
-        out: Floats = np.add.reduceat(x, self.starts, axis=0, dtype=np.float32)
+    def sums(self, x: Floats) -> Floats:
+        """Sum tokens' rows per sentence, [N, d] to [B, d]; numpy's reduceat is 15 times slower."""
+        out = np.empty((self.size, x.shape[1]), np.float32)
+        start = 0
+        for row, end in zip(out, self.ends.tolist(), strict=True):
+            np.add.reduce(x[start:end], 0, out=row)
+            start = end
         return out
 
 
-class _Neurons:
-    """The membrane potentials of one level: ternary, soft reset, θ = q / 2 = 1/2."""
+class _TokenNeurons:
+    """Level 0 in whole numbers: table currents are k/127, so a spike takes 127 away."""
 
-    def __init__(self, leak: float | Floats) -> None:
-        self.leak = leak
-        self.v: Floats | None = None
+    def __init__(self, table: NDArray[np.int8]) -> None:
+        self.current = table.astype(np.int16)
+        self.u = np.zeros_like(self.current)
+
+    def step(self) -> Floats:
+        """Return this step's spikes, float32 in {−1, 0, 1}."""
+        self.u += self.current
+        spikes = (self.u >= _HALF).view(np.int8) - (self.u <= -_HALF).view(np.int8)
+        self.u -= spikes * np.int16(_QUANTUM)
+        return spikes.astype(np.float32)
+
+
+class _Neurons:
+    """The membrane potentials of one block: ternary IF, soft reset, θ = q/2 = 1/2."""
+
+    def __init__(self) -> None:
+        self.u: Floats | None = None
 
     def step(self, current: Floats) -> Floats:
-        """Return this step's spikes as float32 in {−1, 0, 1}."""
-        if self.v is None:
-            u = current.copy()
+        """Add a current (it may be kept as the potential); return the step's spikes."""
+        if self.u is None:
+            self.u = current
         else:
-            u = self.v
-            u *= self.leak
-            u += current
-        spikes = (u >= 0.5).astype(np.float32)
-        spikes -= u <= -0.5
-        u -= spikes
-        self.v = u
+            self.u += current
+        spikes = np.rint(self.u)  # ± 1 from ± 1/2 on
+        np.clip(spikes, -1, 1, out=spikes)
+        self.u -= spikes
         return spikes
 
 
@@ -135,7 +151,6 @@ class SpikingEncoder:
         self.dim = int(config["dim"])
         self.max_tokens = int(config["max_tokens"])
         self.timesteps = int(config["timesteps"])
-        self._gap = int(config["taps"]) // 2
         self._warned = False
         path = folder / "tokenizer.json"
         if not path.exists():
@@ -144,9 +159,7 @@ class SpikingEncoder:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._unknown = int(self._tokenizer.token_to_id(_UNKNOWN) or 0)
-        self._leak: float | Floats = float(config["leak"])
         self._table: NDArray[np.int8] = tensors["table"]
-        self._table_scale = np.float32(config["table_scale"])
         self._blocks = [_block(tensors, f"blocks.{i}") for i in range(int(config["blocks"]))]
         self._readouts = [
             _linear(tensors, f"readouts.{i}") for i in range(int(config["blocks"]) + 1)
@@ -222,49 +235,61 @@ class SpikingEncoder:
         return ids
 
     def _forward(self, ids: list[list[int]], steps: int) -> Floats:
-        batch = _Batch.of(np.array([len(row) for row in ids]), self._gap)
-        flat = np.fromiter((i for row in ids for i in row), np.intp, len(batch.segment))
-        distinct, inverse = np.unique(flat, return_inverse=True)
-        currents = self._table[distinct] * self._table_scale
-        levels = [_Neurons(self._leak) for _ in range(len(self._blocks) + 1)]
-        sums = [np.zeros((len(ids), r.weight.shape[0]), np.float32) for r in self._readouts]
+        batch = _Batch(ids)
+        tokens = _TokenNeurons(self._table[batch.distinct])
+        levels = [_Neurons() for _ in self._blocks]
+        sums = [np.zeros((batch.size, r.weight.shape[0]), np.float32) for r in self._readouts]
         for _ in range(steps):
-            spikes = levels[0].step(currents)
-            total = batch.sums(spikes[inverse])
+            spikes = tokens.step()
+            total = batch.counts @ spikes
             sums[0] += total
-            for index, block in enumerate(self._blocks):
+            for index, (block, neurons) in enumerate(zip(self._blocks, levels, strict=True)):
                 projected = spikes @ block.linear
                 if index == 0:
-                    projected = projected[inverse]
-                current = _context(projected, total, block, batch)
-                spikes = levels[index + 1].step(current)
+                    projected = projected[batch.inverse]
+                spikes = neurons.step(_current(projected, total, block, batch))
                 total = batch.sums(spikes)
                 sums[index + 1] += total
-        z: Floats = self._bias * np.ones((len(ids), 1), np.float32)
+        z: Floats = np.zeros((batch.size, self.dim), np.float32) + self._bias
         for readout, total in zip(self._readouts, sums, strict=True):
             z += readout(total) / (batch.lengths * steps)
         z /= np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
         return z
 
 
-def _context(projected: Floats, total: Floats, block: _Block, batch: _Batch) -> Floats:
-    """Return a block's currents [N, channels] for one step."""
-    taps = len(block.taps)
-    spaced = np.zeros((batch.spaced_rows, projected.shape[1]), np.float32)
-    spaced[batch.spaced] = projected
-    rows = batch.spaced_rows - taps + 1
-    out = spaced[:rows] * block.taps[0]
-    for k in range(1, taps):
-        out += spaced[k : k + rows] * block.taps[k]
+def _current(projected: Floats, total: Floats, block: _Block, batch: _Batch) -> Floats:
+    """Return a block's currents [N, channels] of one step (equations in snn_encoder.model)."""
     context = (total @ block.context.weight) * (block.context.scale / batch.lengths)
     context += block.context.bias
     gate, shift = np.split(context, 2, axis=1)
     gate = 2 / (1 + np.exp(-gate))
     shift = shift + block.bias * gate
-    current: Floats = out[batch.spaced - taps // 2]
-    current *= gate[batch.segment]
-    current += shift[batch.segment]
-    return current
+    half = len(block.taps) // 2
+    out: Floats = projected * block.taps[half]
+    scratch = np.empty_like(out)
+    for offset in range(1, half + 1):
+        _add_tap(out, projected, block.taps[half - offset], -offset, batch, scratch)
+        _add_tap(out, projected, block.taps[half + offset], offset, batch, scratch)
+    start = 0
+    for row, end in enumerate(batch.ends.tolist()):
+        out[start:end] *= gate[row]
+        out[start:end] += shift[row]
+        start = end
+    return out
+
+
+def _add_tap(
+    out: Floats, x: Floats, tap: Floats, offset: int, batch: _Batch, scratch: Floats
+) -> None:
+    """Add tap ⊙ x[i + offset] to every row i whose neighbour is in the same sentence."""
+    count = len(x) - abs(offset)
+    if count <= 0:
+        return
+    here, there = max(0, -offset), max(0, offset)
+    part = np.multiply(x[there : there + count], tap, out=scratch[:count])
+    apart = batch.segment[here : here + count] != batch.segment[there : there + count]
+    part[apart] = 0
+    out[here : here + count] += part
 
 
 def _linear(tensors: dict[str, Any], name: str, bias: bool = False) -> _Linear:
