@@ -50,7 +50,7 @@ class Ragged:
     def nbytes(self) -> int:
         return sum(column.nbytes for column in (*self.values, self.start, self.count))
 
-    def append(self, counts: NDArray[np.int32], *values: NDArray[Any]) -> None:
+    def append(self, counts: NDArray[np.integer[Any]], *values: NDArray[Any]) -> None:
         """Add rows of these lengths, whose values lie one after the other."""
         self.start.extend(self.values[0].size + np.cumsum(counts) - counts)
         self.count.extend(counts)

@@ -2,13 +2,17 @@
 
 Okapi BM25 (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond")
 with the non-negative idf of Lucene. Terms are 32-bit hashes, so the index holds no words.
+
+A posting is one 64-bit number: term (32 bits), row (24), frequency (8). Postings lie in a few
+sorted runs whose sizes grow geometrically, as in a log-structured merge tree, so that adding costs
+the same however many there are.
 """
 
 from __future__ import annotations
 
 import zlib
-from array import array
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,42 +21,58 @@ from hymem.stores.columns import Column, Ragged
 
 K1 = 1.2
 B = 0.75
+MAX_ROWS = 1 << 24
 # Postings read for one query. Rare terms come first, so what is left unread once this is spent
 # are words of little weight; they still count when the best rows are scored in full.
-POSTINGS_BUDGET = 40_000
+POSTINGS_BUDGET = 20_000
 # Rows scored in full for each one asked for.
-OVERFETCH = 8
+OVERFETCH = 4
+_TAIL = 4096
+_FANOUT = 4
 
 
-def term_hash(term: str) -> int:
-    return zlib.crc32(term.encode("utf-8", "surrogatepass"))
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Distinct terms with their idf and where each run holds their postings."""
+
+    terms: NDArray[np.uint32]  # [terms], sorted
+    weights: NDArray[np.float32]  # [terms]
+    found: NDArray[np.int64]  # [terms] rows that hold the term
+    spans: tuple[tuple[NDArray[np.uint64], NDArray[np.int64]], ...]  # run, its bounds [terms, 2]
 
 
 def hash_terms(words: Iterable[str]) -> NDArray[np.uint32]:
-    return np.array([term_hash(word) for word in words], np.uint32)
+    return np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], "u4")
 
 
 class LexicalIndex:
     """Rows are numbered by the scope's index. A hidden row counts in no statistic."""
 
     def __init__(self) -> None:
-        self._terms = Ragged(Column(np.uint32), Column(np.uint8))  # distinct hashes, frequencies
-        self._length = Column(np.float32)
-        self._rows: dict[int, array[int]] = {}
-        self._frequencies: dict[int, array[int]] = {}
-        self._stale: dict[int, int] = {}  # hash -> postings of it that do not count
+        self.terms = Ragged(Column(np.uint32), Column(np.uint8))  # distinct hashes, frequencies
+        self.length = Column(np.float32)
+        self.runs: list[NDArray[np.uint64]] = []
+        self.stale: dict[int, int] = {}  # term -> postings of it that do not count
+        self._tail = Column(np.uint64)
         self._shown = 0
         self._total_length = 0.0
         self._sum = np.zeros(0, np.float32)
 
-    def append(self, hashes: NDArray[np.uint32]) -> None:
-        """Add the next row, shown, from its terms' hashes (repeats included)."""
-        distinct, frequencies = _count(hashes)
-        row = self._length.size
-        self._terms.append(np.array([len(distinct)], np.int32), distinct, frequencies)
-        self._length.extend(np.array([len(hashes)], np.float32))
-        self._post(row, distinct, frequencies)
-        self._shown += 1
+    @property
+    def nbytes(self) -> int:
+        runs = sum(run.nbytes for run in self.runs)
+        return self.terms.nbytes + self.length.nbytes + runs + self._tail.nbytes + self._sum.nbytes
+
+    def append(self, counts: NDArray[np.int64], hashes: NDArray[np.uint32]) -> None:
+        """Add the next rows, shown: their lengths in terms and all their terms' hashes."""
+        first = self.length.size
+        if first + len(counts) > MAX_ROWS:
+            raise OverflowError(f"a scope holds at most {MAX_ROWS} items")
+        distinct, frequency, rows = _count(counts, hashes)
+        self.terms.append(np.bincount(rows, minlength=len(counts)), distinct, frequency)
+        self.length.extend(counts)
+        self._post(distinct, first + rows, frequency)
+        self._shown += len(counts)
         self._total_length += len(hashes)
 
     def hide(self, row: int) -> None:
@@ -63,97 +83,121 @@ class LexicalIndex:
 
     def rewrite(self, row: int, hashes: NDArray[np.uint32]) -> None:
         """Replace the terms of a shown row."""
+        distinct, frequency, rows = _count(np.array([len(hashes)]), hashes)
+        old = self.terms.slice(row)
+        if np.array_equal(self.terms.values[0].view[old], distinct) and np.array_equal(
+            self.terms.values[1].view[old], frequency
+        ):
+            return
         self.hide(row)
-        distinct, frequencies = _count(hashes)
-        self._terms.rewrite(row, distinct, frequencies)
-        self._length.view[row] = len(hashes)
-        self._post(row, distinct, frequencies)
+        self.terms.rewrite(row, distinct, frequency)
+        self.length.view[row] = len(hashes)
+        self._post(distinct, row + rows, frequency)
         self._shown += 1
         self._total_length += len(hashes)
 
-    def weights(self, query: NDArray[np.uint32]) -> NDArray[np.float32]:
-        """The idf of each query term."""
-        found = np.array([self._document_frequency(int(term)) for term in query], np.float32)
-        return np.log1p((self._shown - found + 0.5) / (found + 0.5)).astype(np.float32)
+    def prepare(self, hashes: NDArray[np.uint32]) -> Query:
+        terms = np.unique(hashes)
+        bounds = np.stack([terms, terms + np.uint64(1)], axis=1).astype(np.uint64) << np.uint64(32)
+        bounds[:, 1] -= np.uint64(1)
+        runs = [*self.runs, np.sort(self._tail.view)] if self._tail.size else self.runs
+        spans = tuple((run, np.searchsorted(run, bounds)) for run in runs)
+        found = np.zeros(len(terms), np.int64)
+        for _, place in spans:
+            found += place[:, 1] - place[:, 0]
+        if self.stale:
+            found -= np.array([self.stale.get(term, 0) for term in terms.tolist()], np.int64)
+        weights = np.log1p((self._shown - found + 0.5) / (found + 0.5)).astype(np.float32)
+        return Query(terms, weights, found, spans)
 
     def search(
-        self, query: NDArray[np.uint32], limit: int, allowed: NDArray[np.bool_]
+        self, query: Query, limit: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
-        """Up to ``limit`` of the ``allowed`` rows (``bool[rows]``) that match best."""
+        """The ``limit`` best of the ``allowed`` rows (``bool[rows]``, ``None``: all), unordered."""
         rows = self._gather(query, limit * OVERFETCH, allowed)
         if len(rows) <= limit:
             return rows
         scores = self.scores(query, rows)
         return rows[np.argpartition(-scores, limit)[:limit]]
 
-    def scores(self, query: NDArray[np.uint32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """BM25 of each of these rows for distinct query terms, ``float32[len(rows)]``."""
-        order = np.sort(query)
-        flat, owner = self._terms.gather(rows)
-        terms = self._terms.values[0].view[flat]
-        place = np.minimum(np.searchsorted(order, terms), len(order) - 1)
-        hit = order[place] == terms
+    def scores(self, query: Query, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """BM25 of each of these rows, ``float32[len(rows)]``."""
+        flat, owner = self.terms.gather(rows)
+        terms = self.terms.values[0].view[flat]
+        place = np.minimum(np.searchsorted(query.terms, terms), len(query.terms) - 1)
+        hit = np.flatnonzero(query.terms[place] == terms)
         owner, place = owner[hit], place[hit]
-        frequency = self._terms.values[1].view[flat[hit]].astype(np.float32)
-        gained = self.weights(order)[place] * _saturate(frequency, self._norm(rows)[owner])
+        frequency = self.terms.values[1].view[flat[hit]].astype(np.float32)
+        gained = query.weights[place] * _saturate(frequency, self._norm(rows)[owner])
         return np.bincount(owner, gained, len(rows)).astype(np.float32)
 
     def _gather(
-        self, query: NDArray[np.uint32], limit: int, allowed: NDArray[np.bool_]
+        self, query: Query, limit: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
         """The rows with the best scores over the rarest query terms."""
-        if len(self._sum) < self._length.size:
-            self._sum = np.zeros(self._length.size + self._length.size // 4, np.float32)
+        if len(self._sum) < self.length.size:
+            self._sum = np.zeros(self.length.size + self.length.size // 4, np.float32)
         total, found, read = self._sum, [np.zeros(0, np.int64)], 0
-        terms = sorted(query.tolist(), key=self._document_frequency)
-        for term, weight in zip(terms, self.weights(np.array(terms, np.uint32)), strict=True):
-            rows, frequencies = self._postings(term)
-            if read and read + len(rows) > POSTINGS_BUDGET:
+        for term in np.argsort(query.found, kind="stable").tolist():
+            postings = _postings(query, term)
+            if read and read + len(postings) > POSTINGS_BUDGET:
                 break
-            read += len(rows)
+            read += len(postings)
+            rows = (postings >> np.uint64(8)).astype(np.int64) & 0xFFFFFF
+            frequency = (postings & np.uint64(0xFF)).astype(np.float32)
             found.append(rows[total[rows] == 0])
-            total[rows] += weight * _saturate(frequencies.astype(np.float32), self._norm(rows))
+            total[rows] += query.weights[term] * _saturate(frequency, self._norm(rows))
         rows = np.concatenate(found)
         sums = total[rows]
         total[rows] = 0
-        sums, rows = sums[allowed[rows]], rows[allowed[rows]]
+        if allowed is not None:
+            kept = allowed[rows]
+            sums, rows = sums[kept], rows[kept]
         if len(rows) > limit:
             rows = rows[np.argpartition(-sums, limit)[:limit]]
-        return np.unique(rows)
+        return rows
 
-    def _postings(self, term: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        if term not in self._rows:
-            return np.zeros(0, np.int64), np.zeros(0, np.uint8)
-        rows = np.frombuffer(self._rows[term], np.uint32).astype(np.int64)
-        return rows, np.frombuffer(self._frequencies[term], np.uint8).copy()
-
-    def _post(self, row: int, distinct: NDArray[np.uint32], frequencies: NDArray[np.uint8]) -> None:
-        for term, frequency in zip(distinct.tolist(), frequencies.tolist(), strict=True):
-            if term not in self._rows:
-                self._rows[term], self._frequencies[term] = array("I"), array("B")
-            self._rows[term].append(row)
-            self._frequencies[term].append(frequency)
-
-    def _document_frequency(self, term: int) -> int:
-        return len(self._rows.get(term, ())) - self._stale.get(term, 0)
+    def _post(
+        self, terms: NDArray[np.uint32], rows: NDArray[np.int64], frequency: NDArray[np.uint8]
+    ) -> None:
+        packed = terms.astype(np.uint64) << np.uint64(32)
+        packed |= rows.astype(np.uint64) << np.uint64(8)
+        packed |= frequency
+        self._tail.extend(packed)
+        if self._tail.size <= _TAIL:
+            return
+        run = np.sort(self._tail.view)
+        self._tail = Column(np.uint64)
+        while self.runs and len(self.runs[-1]) < _FANOUT * len(run):
+            run = np.sort(np.concatenate([self.runs.pop(), run]))
+        self.runs.append(run)
 
     def _norm(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         mean = max(self._total_length, 1.0) / max(self._shown, 1)
-        lengths: NDArray[np.float32] = self._length.view[rows]
+        lengths: NDArray[np.float32] = self.length.view[rows]
         return lengths * np.float32(K1 * B / mean) + np.float32(K1 * (1 - B))
 
     def _count_row(self, row: int, sign: int) -> None:
-        for term in self._terms.values[0].view[self._terms.slice(row)].tolist():
-            self._stale[term] = self._stale.get(term, 0) - sign
+        for term in self.terms.values[0].view[self.terms.slice(row)].tolist():
+            self.stale[term] = self.stale.get(term, 0) - sign
         self._shown += sign
-        self._total_length += sign * float(self._length.view[row])
+        self._total_length += sign * float(self.length.view[row])
 
 
-def _count(hashes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    distinct, counts = np.unique(hashes, return_counts=True)
-    return distinct, np.minimum(counts, 255).astype(np.uint8)
+def _postings(query: Query, term: int) -> NDArray[np.uint64]:
+    parts = [run[bounds[term, 0] : bounds[term, 1]] for run, bounds in query.spans]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+
+
+def _count(
+    counts: NDArray[np.int64], hashes: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.int64]]:
+    """Distinct terms of each row, their frequencies (at most 255) and the rows, by row."""
+    row = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
+    pairs, times = np.unique(row << np.uint64(32) | hashes, return_counts=True)
+    distinct = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    return distinct, np.minimum(times, 255).astype("u1"), (pairs >> np.uint64(32)).astype(np.int64)
 
 
 def _saturate(frequency: NDArray[np.float32], norm: NDArray[np.float32]) -> NDArray[np.float32]:
-    gained: NDArray[np.float32] = frequency * (K1 + 1) / (frequency + norm)
-    return gained
+    return frequency * np.float32(K1 + 1) / (frequency + norm)

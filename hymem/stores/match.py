@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hymem.stores.index import Item, ScopeIndex
+    from hymem.stores.index import Batch, ScopeIndex
 
 _ITEM = """
 SELECT id, kind, session, position, event, seconds, tokens,
@@ -62,7 +62,7 @@ class Matching(Items):
 
         from hymem.stores.lexical import hash_terms
 
-        hashes = np.unique(hash_terms(terms(query)))
+        hashes = hash_terms(terms(query))
         wanted = None if vector is None else np.asarray(vector, np.float32).reshape(self.dim)
         with self._index(scope) as (connection, scope_id, index):
             allowed = self._allowed(connection, scope_id, index, where, kinds)
@@ -148,7 +148,7 @@ class Matching(Items):
             f"{_ITEM} WHERE scope = ? AND id > ? ORDER BY id", (scope_id, index.last_item)
         )
         while some := rows.fetchmany(_ROWS_AT_ONCE):
-            index.append([self._item(connection, row) for row in some])
+            index.append(self._batch(connection, some))
 
     def _apply_events(
         self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex
@@ -170,27 +170,37 @@ class Matching(Items):
         ).fetchall()
         for seq, item_id in rows:
             row = connection.execute(f"{_ITEM} WHERE id = ?", (item_id,)).fetchone()
-            index.refresh(item_id, None if row is None else self._item(connection, row))
+            index.refresh(item_id, None if row is None else self._batch(connection, [row]))
             index.last_change = max(index.last_change, seq)
 
-    def _item(self, connection: sqlite3.Connection, row: Sequence[Any]) -> Item:
+    def _batch(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> Batch:
         import numpy as np
 
-        from hymem.stores.index import Item
+        from hymem.stores.index import Batch
 
-        item_id, kind, session, position, event, seconds, tokens, shown, words, keys = row
-        return Item(
-            id=item_id,
-            is_unit=kind == "unit",
-            session=session,
-            position=position,
-            event=-1 if event is None else event,
-            seconds=float("nan") if seconds is None else seconds,
-            tokens=tokens,
-            shown=bool(shown),
-            terms=np.frombuffer(words, np.uint32),
-            keys=keys_from_blob(keys, self.dim),
-            sources=sources_of(connection, item_id) if kind == "unit" else (item_id,),
+        ids, kinds, sessions, positions, events, seconds, tokens, shown, words, keys = zip(
+            *rows, strict=True
+        )
+        sources = [
+            sources_of(connection, item_id) if kind == "unit" else (item_id,)
+            for item_id, kind in zip(ids, kinds, strict=True)
+        ]
+        held = [blob or b"" for blob in keys]
+        return Batch(
+            id=np.array(ids, np.int64),
+            is_unit=np.array([kind == "unit" for kind in kinds]),
+            shown=np.array(shown, np.bool_),
+            session=np.array(sessions, np.int64),
+            position=np.array(positions, np.int64),
+            event=np.array([-1 if event is None else event for event in events], np.int64),
+            seconds=np.array(seconds, np.float64),
+            tokens=np.array(tokens, np.int64),
+            term_counts=np.array([len(blob) // 4 for blob in words], np.int64),
+            terms=np.frombuffer(b"".join(words), np.uint32),
+            key_counts=np.array([len(blob) // (2 * self.dim) for blob in held], np.int64),
+            keys=keys_from_blob(b"".join(held), self.dim),
+            source_counts=np.array([len(turns) for turns in sources], np.int64),
+            sources=np.array([turn for turns in sources for turn in turns], np.int64),
         )
 
     def _allowed(
@@ -200,7 +210,7 @@ class Matching(Items):
         index: ScopeIndex,
         where: Filter | None,
         kinds: Sequence[Kind],
-    ) -> NDArray[np.bool_]:
+    ) -> NDArray[np.bool_] | None:
         where = where or Filter()
         offered = set(kinds) & ({where.kind} if where.kind else {"turn", "unit"})
         session = None
