@@ -6,15 +6,8 @@ import json
 import lzma
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
-import torch
-from tokenizers import Tokenizer
-from torch import Tensor
-
-from snn_encoder.teacher import VectorCache
 
 CHUNK = 2048
 
@@ -119,14 +112,29 @@ def third_person(lines: Sequence[str], count: int, rng: random.Random) -> list[s
     return out
 
 
-def text_chunks(folder: Path, spec: Mapping[str, Mapping[str, int]]) -> Iterator[list[str]]:
-    """Yield the corpus that `spec` describes in chunks of at most `CHUNK` texts.
+def dataset_lines(name: str) -> list[str]:
+    """Return the texts of a `datasets` data set: the train split's first text column."""
+    from datasets import load_dataset
+
+    rows = load_dataset(name, split="train")
+    column = next(key for key, value in rows.features.items() if value.dtype == "string")
+    return [text.strip() for text in rows[column] if text and text.strip()]
+
+
+def text_chunks(source: str, spec: Mapping[str, Mapping[str, int]]) -> Iterator[list[str]]:
+    """Yield training text in chunks of at most `CHUNK` texts.
 
     Args:
-        folder: where the corpora lie, searched recursively.
+        source: a folder whose corpora `spec` names, searched recursively; or a text file, one
+            text a line, or the name of a `datasets` data set, which are taken whole.
         spec: tables `lines`, `windows`, `third_person` and `pairs`, each from a corpus' name to
             a count of texts. A pair counts as one and gives both of its texts.
     """
+    folder = Path(source)
+    if not folder.is_dir():
+        lines = read_lines(folder) if folder.is_file() else dataset_lines(source)
+        yield from chunks_of(lines, len(lines), random.Random(0))
+        return
     for kind, sources in spec.items():
         for name, count in sources.items():
             rng = random.Random(f"{kind}/{name}")
@@ -145,124 +153,3 @@ def text_chunks(folder: Path, spec: Mapping[str, Mapping[str, int]]) -> Iterator
             else:
                 raise ValueError(f"Unknown kind of training text: {kind!r}.")
             yield from (texts[i : i + CHUNK] for i in range(0, len(texts), CHUNK))
-
-
-class Corpus:
-    """Token ids and teacher vectors of all chunks whose vectors are cached.
-
-    Args:
-        chunks: texts, as `text_chunks` yields them.
-        cache: teacher vectors; chunks that are not in it yet are left out.
-        tokenizer: without padding and special tokens.
-        max_tokens: longer texts are cut.
-
-    Attributes:
-        vectors: float16 [n, dim].
-    """
-
-    def __init__(
-        self,
-        chunks: Iterable[list[str]],
-        cache: VectorCache,
-        tokenizer: Tokenizer,
-        max_tokens: int,
-    ) -> None:
-        ids: list[np.ndarray] = []
-        lengths: list[np.ndarray] = []
-        vectors: list[np.ndarray] = []
-        for texts in chunks:
-            found = cache.load(texts)
-            if found is None:
-                continue
-            encoded = [e.ids[:max_tokens] for e in tokenizer.encode_batch_fast(texts)]
-            keep = [i for i, row in enumerate(encoded) if row]
-            ids.append(np.array([t for i in keep for t in encoded[i]], dtype=np.uint16))
-            lengths.append(np.array([len(encoded[i]) for i in keep]))
-            vectors.append(found[keep])
-        if not vectors:
-            raise FileNotFoundError("No teacher vectors are cached: run snn_encoder.distill first.")
-        self._ids = np.concatenate(ids)
-        self._ends = np.cumsum(np.concatenate(lengths))
-        self.vectors = np.concatenate(vectors)
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def tokens(self, index: int) -> np.ndarray:
-        """Return the token ids of one text."""
-        return self._ids[self._ends[index - 1] if index else 0 : self._ends[index]]
-
-    def batch(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return the token ids of some texts and their teacher vectors, float32 [n, dim]."""
-        return [self.tokens(int(i)) for i in rows], self.vectors[rows].astype(np.float32)
-
-
-def neighbours(vectors: np.ndarray, clusters: int, seed: int, rounds: int = 6) -> np.ndarray:
-    """Return the spherical k-means cluster of each unit vector, int64 [n].
-
-    Batches of one cluster are near neighbours of one another, hence hard negatives.
-    """
-    rng = np.random.default_rng(seed)
-    sample = vectors[rng.choice(len(vectors), min(len(vectors), 64 * clusters), replace=False)]
-    points = torch.from_numpy(sample.astype(np.float32))
-    centres = points[:clusters].clone()
-    for _ in range(rounds):
-        nearest = _nearest(points, centres)
-        sums = torch.zeros_like(centres).index_add(0, nearest, points)
-        empty = sums.norm(dim=1) == 0
-        centres = torch.nn.functional.normalize(torch.where(empty[:, None], centres, sums), dim=1)
-    parts = (
-        _nearest(torch.from_numpy(vectors[i : i + 65536].astype(np.float32)), centres)
-        for i in range(0, len(vectors), 65536)
-    )
-    return torch.cat(list(parts)).numpy()
-
-
-def _nearest(points: Tensor, centres: Tensor) -> Tensor:
-    return torch.cat([(part @ centres.T).argmax(1) for part in torch.split(points, 8192)])
-
-
-class Batches:
-    """Hard batches: each is some runs of near neighbours or of one dialogue's turns.
-
-    The batch of a step depends on the seed and the step alone, so a resumed run continues with
-    the batches that it would have seen.
-
-    Args:
-        cluster: of each text; -1 rows are left out.
-        size: texts a batch.
-        run: texts of one cluster or dialogue next to one another.
-        dialogue: share of runs that are consecutive texts rather than neighbours.
-    """
-
-    def __init__(
-        self, cluster: np.ndarray, size: int, run: int, dialogue: float, seed: int
-    ) -> None:
-        self.cluster, self.size, self.run = cluster, size, run
-        self.dialogue, self.seed = dialogue, seed
-        self._epoch = -1
-        self._order = np.empty((0, size), dtype=np.int64)
-
-    def _shuffle(self, epoch: int) -> None:
-        rng = np.random.default_rng((self.seed, epoch))
-        count = len(self.cluster)
-        by_cluster = np.lexsort((rng.random(count), self.cluster))
-        by_cluster = np.roll(by_cluster, int(rng.integers(self.run)))
-        start = int(rng.integers(self.run))
-        whole = (count - start) // self.run * self.run
-        near = by_cluster[:whole].reshape(-1, self.run)
-        turns = np.arange(start, start + whole).reshape(-1, self.run)
-        runs = np.where(rng.random((len(near), 1)) < self.dialogue, turns, near)
-        runs = runs[rng.permutation(len(runs))]
-        per_batch = self.size // self.run
-        full = len(runs) // per_batch * per_batch
-        self._order, self._epoch = runs[:full].reshape(-1, self.size), epoch
-
-    def __getitem__(self, step: int) -> np.ndarray:
-        """Return the rows of a step's batch, int64 [size]."""
-        per_epoch = max(1, len(self.cluster) // self.run - 1) // (self.size // self.run)
-        epoch, place = divmod(step, per_epoch)
-        if epoch != self._epoch:
-            self._shuffle(epoch)
-        rows: np.ndarray = self._order[place % len(self._order)]
-        return rows

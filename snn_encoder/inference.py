@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_encoder.tokenizer import load_tokenizer
+
 Floats = NDArray[np.float32]
 MAX_TIMESTEPS = 8
 FORMAT = 1
@@ -142,8 +144,6 @@ class SpikingEncoder:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        from tokenizers import Tokenizer
-
         config, tensors, digest = _load(folder)
         self._folder, self._config = folder, config
         self._digest = digest
@@ -152,12 +152,7 @@ class SpikingEncoder:
         self.max_tokens = int(config["max_tokens"])
         self.timesteps = int(config["timesteps"])
         self._warned = False
-        path = folder / "tokenizer.json"
-        if not path.exists():
-            path = Path(__file__).parent / "tokenizer.json"
-        self._tokenizer = Tokenizer.from_file(str(path))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
+        self._tokenizer = load_tokenizer()
         self._unknown = int(self._tokenizer.token_to_id(_UNKNOWN) or 0)
         self._table: NDArray[np.int8] = tensors["table"]
         self._blocks = [_block(tensors, f"blocks.{i}") for i in range(int(config["blocks"]))]
@@ -178,12 +173,11 @@ class SpikingEncoder:
         return cls(folder, Path(name_or_path).name)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Copy the configuration, weights and tokenizer into a folder."""
+        """Write configuration and weights into a folder; the vocabulary is the package's."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "model.safetensors"):
             (target / name).write_bytes((self._folder / name).read_bytes())
-        self._tokenizer.save(str(target / "tokenizer.json"))
 
     @property
     def version(self) -> str:

@@ -20,15 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from snn_encoder import evaluate, losses
-from snn_encoder.data import Batches, Corpus, neighbours, text_chunks
+from snn_encoder.batches import Batches, Corpus, PairSource, neighbours
+from snn_encoder.data import text_chunks
 from snn_encoder.layout import Layout, pack
 from snn_encoder.model import ModelConfig, Output, SpikingNet
 from snn_encoder.neurons import Neuron, compile_loops
-from snn_encoder.teacher import Teacher, VectorCache, teacher_folder
+from snn_encoder.teacher import Teacher, VectorCache
+from snn_encoder.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -197,13 +198,15 @@ def terms(
 
 def encode_with(
     net: SpikingNet,
-    tokenizer: Tokenizer,
     texts: Sequence[str],
     timesteps: int,
     max_tokens: int = 256,
 ) -> np.ndarray:
     """Return unit vectors float32 [n, dim] of texts by the network in training."""
-    ids = [e.ids[:max_tokens] or [100] for e in tokenizer.encode_batch_fast(list(texts))]
+    ids = [
+        e.ids[:max_tokens] or [100]
+        for e in load_tokenizer().encode_batch_fast(list(texts), add_special_tokens=False)
+    ]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     out = np.empty((len(ids), net.config.dim), dtype=np.float32)
     training = net.training
@@ -293,29 +296,10 @@ class Trainer:
         return {name: value.item() for name, value in values.items()}
 
 
-class PairSource:
-    """Random query→passage pairs with cached vectors: token ids and teacher vectors."""
-
-    def __init__(
-        self, folder: Path, recipe: Recipe, cache: VectorCache, tokenizer: Tokenizer
-    ) -> None:
-        spec = recipe.corpus.get("pairs", {})
-        chunks = list(text_chunks(folder, {"pairs": spec})) if spec else []
-        self.corpus = Corpus(chunks, cache, tokenizer, recipe.max_tokens) if chunks else None
-        self.seed = recipe.seed
-
-    def draw(self, count: int, step: int) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return 2 × count texts: the queries, then their passages."""
-        assert self.corpus is not None
-        rng = np.random.default_rng((self.seed, 7, step))
-        rows = 2 * rng.choice(len(self.corpus) // 2, count, replace=False)
-        return self.corpus.batch(np.concatenate([rows, rows + 1]))
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m snn_encoder.train", description=__doc__)
     parser.add_argument("--config", default="small", help="nano, small, base or a TOML file")
-    parser.add_argument("--data", type=Path, required=True, help="folder of text files")
+    parser.add_argument("--data", required=True, help="folder of text files, or a dataset's name")
     parser.add_argument("--cache", type=Path, required=True, help="folder of teacher vectors")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--dev", type=Path, nargs="*", default=[], help=".tsv (STS) or .jsonl")
@@ -340,22 +324,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         trainer.resume()
     else:
         initial_table(trainer.net, teacher, recipe.seed)
-    tokenizer = Tokenizer.from_file(str(teacher_folder() / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.post_processor = None
-    run(trainer, args, tokenizer, VectorCache(args.cache, teacher.key))
+    run(trainer, args, VectorCache(args.cache, teacher.key))
 
 
-def run(
-    trainer: Trainer, args: argparse.Namespace, tokenizer: Tokenizer, cache: VectorCache
-) -> None:
+def run(trainer: Trainer, args: argparse.Namespace, cache: VectorCache) -> None:
     """Train stage after stage until the recipe or the time ends."""
     recipe = trainer.recipe
-    corpus = Corpus(text_chunks(args.data, recipe.corpus), cache, tokenizer, recipe.max_tokens)
+    corpus = Corpus(text_chunks(args.data, recipe.corpus), cache, recipe.max_tokens)
     print(f"{len(corpus)} texts", flush=True)
     cluster = neighbours(corpus.vectors, recipe.clusters, recipe.seed)
-    pairs = PairSource(args.data, recipe, cache, tokenizer)
+    pairs = None
+    if any("info_nce" in stage.weights for stage in recipe.stages):
+        chunks = text_chunks(args.data, {"pairs": recipe.corpus["pairs"]})
+        pairs = PairSource(Corpus(chunks, cache, recipe.max_tokens), recipe.seed)
     begin = checked = time.monotonic()
     spent = trainer.seconds
 
@@ -364,7 +345,7 @@ def run(
         row["minutes"] = round(trainer.seconds / 60, 1)
         for steps in (1, 4):
             for path in args.dev:
-                encode = partial(encode_with, trainer.net, tokenizer, timesteps=steps)
+                encode = partial(encode_with, trainer.net, timesteps=steps)
                 name, value = evaluate.score(encode, path)
                 row[f"{name} T={steps}"] = round(value, 4)
         with (args.out / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -375,10 +356,10 @@ def run(
         stage = recipe.stages[trainer.stage]
         trainer.enter(stage)
         batches = Batches(cluster, stage.batch, stage.run, stage.dialogue, recipe.seed)
-        count = stage.batch // 4 if "info_nce" in stage.weights else 0
+        count = stage.batch // 4 if pairs and "info_nce" in stage.weights else 0
         while trainer.step < stage.steps:
             ids, y = corpus.batch(batches[trainer.step])
-            if count:
+            if pairs and count:
                 more, more_y = pairs.draw(count, trainer.step)
                 ids, y = ids + more, np.concatenate([y, more_y])
             bank = None
