@@ -25,6 +25,10 @@ class Column:
     def nbytes(self) -> int:
         return self._data.nbytes
 
+    def fill(self, values: NDArray[Any]) -> None:
+        """Take over an array as the whole content."""
+        self._data, self.size = values, len(values)
+
     def extend(self, values: NDArray[Any]) -> None:
         end = self.size + len(values)
         if end > len(self._data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import time
 
@@ -27,6 +28,9 @@ class Core:
         self._db = Database(path)
         try:
             with self._db.write() as connection:
+                connection.execute(
+                    "INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (secrets.token_hex(8),)
+                )
                 self._adopt_encoder(connection)
                 if not reembed:
                     self._check_encoder(connection)

@@ -96,6 +96,9 @@ class Database:
             try:
                 with self._lock:
                     self._writer.backup(target)
+                # A copy goes its own way, so indexes saved beside the original are not its own.
+                target.execute("DELETE FROM meta WHERE key = 'lineage'")
+                target.commit()
                 target.execute("PRAGMA journal_mode = DELETE")
             finally:
                 target.close()

@@ -81,6 +81,7 @@ class Edits(Matching):
             connection.execute("UPDATE costs SET scope = NULL WHERE scope = ?", (scope_id,))
             connection.execute("DELETE FROM scopes WHERE id = ?", (scope_id,))
         self._forget_index(scope)
+        self._upkeep.forget(scope_id)
         if not self._db.truncate_wal():
             raise StoreError(
                 "everything of the scope is deleted, but another process is reading, so the log "
@@ -195,7 +196,3 @@ class Edits(Matching):
             ).fetchall()
             for (freed,) in rows:
                 self._changed(connection, scope_id, freed)
-
-    def _forget_index(self, scope: Scope) -> None:
-        with self._indexes_lock:
-            self._indexes.pop(scope, None)

@@ -41,15 +41,17 @@ class Batch:
     sources: NDArray[np.int64]
 
 
-_COLUMNS = ("id", "is_unit", "shown", "session", "position", "event", "seconds", "tokens")
+COLUMNS = ("id", "is_unit", "shown", "session", "position", "event", "seconds", "tokens")
 
 
 class ScopeIndex:
     """Not thread-safe by itself: hold ``lock``."""
 
     def __init__(self, dim: int) -> None:
+        self.dim = dim
         self.lock = threading.Lock()
-        self.version = -1
+        self.version = -1  # of the scope, when the index last caught up with it
+        self.saved = 0  # rows in the snapshot on disk
         self.last_change = 0
         self.last_event = 0
         self.id = Column(np.int64)
@@ -64,13 +66,13 @@ class ScopeIndex:
         self.row_at = Column(np.int32)  # row of the turn at a position, -1 if it is gone
         self.dense = DenseIndex(dim)
         self.lexical = LexicalIndex()
-        self._turns = 0
-        self._hidden = 0
+        self.turns_total = 0
+        self.hidden = 0
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory, but for a few thousand of overhead."""
-        parts = [getattr(self, name) for name in (*_COLUMNS, "row_at", "sources", "dense")]
+        parts = [getattr(self, name) for name in (*COLUMNS, "row_at", "sources", "dense")]
         return sum(int(part.nbytes) for part in parts) + self.lexical.nbytes
 
     @property
@@ -80,17 +82,17 @@ class ScopeIndex:
     def append(self, batch: Batch) -> None:
         """Add items whose ids are greater than every id so far."""
         first = self.id.size
-        for name in _COLUMNS:
+        for name in COLUMNS:
             getattr(self, name).extend(getattr(batch, name))
         self.sources.append(batch.source_counts, batch.sources)
         self.dense.append(batch.key_counts, batch.keys)
         self.lexical.append(batch.term_counts, batch.terms)
         for hidden in np.flatnonzero(~batch.shown).tolist():
             self.lexical.hide(first + hidden)
-        self._hidden += int(np.count_nonzero(~batch.shown))
+        self.hidden += int(np.count_nonzero(~batch.shown))
         turns = np.flatnonzero(~batch.is_unit)
         self._place(batch.position[turns], first + turns)
-        self._turns += len(turns)
+        self.turns_total += len(turns)
 
     def refresh(self, item_id: int, batch: Batch | None) -> None:
         """Take over an item's new state, a batch of one; ``None`` means that it was removed."""
@@ -101,7 +103,7 @@ class ScopeIndex:
         if bool(self.shown.view[row]) != shown:
             (self.lexical.show if shown else self.lexical.hide)(row)
             self.shown.view[row] = shown
-            self._hidden += -1 if shown else 1
+            self.hidden += -1 if shown else 1
         if batch is None:
             self._drop_position(row)
             return
@@ -140,7 +142,7 @@ class ScopeIndex:
         """Which rows a search may return, ``bool[rows]``; ``None`` if all. Times are seconds since
         1970."""
         tests = []
-        if self._hidden:
+        if self.hidden:
             tests.append(self.shown.view)
         if kind is not None:
             tests.append(self.is_unit.view == (kind == "unit"))
@@ -207,7 +209,7 @@ class ScopeIndex:
             tokens=self.tokens.view[rows].astype(np.int64),
             sources=[tuple(turns[start:end]) for start, end in pairwise(ends)],
             lexical_max=0.0 if query is None else float(query.weights.sum()),
-            turns_total=self._turns,
+            turns_total=self.turns_total,
         )
 
     def _row(self, item_id: int) -> int | None:
@@ -224,4 +226,4 @@ class ScopeIndex:
         position = int(self.position.view[row])
         if not self.is_unit.view[row] and self.row_at.view[position] == row:
             self.row_at.view[position] = -1
-            self._turns -= 1
+            self.turns_total -= 1

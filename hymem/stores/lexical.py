@@ -54,8 +54,8 @@ class LexicalIndex:
         self.runs: list[NDArray[np.uint64]] = []
         self.stale: dict[int, int] = {}  # term -> postings of it that do not count
         self._tail = Column(np.uint64)
-        self._shown = 0
-        self._total_length = 0.0
+        self.shown = 0
+        self.total_length = 0.0
         self._sum = np.zeros(0, np.float32)
 
     @property
@@ -72,8 +72,8 @@ class LexicalIndex:
         self.terms.append(np.bincount(rows, minlength=len(counts)), distinct, frequency)
         self.length.extend(counts)
         self._post(distinct, first + rows, frequency)
-        self._shown += len(counts)
-        self._total_length += len(hashes)
+        self.shown += len(counts)
+        self.total_length += len(hashes)
 
     def hide(self, row: int) -> None:
         self._count_row(row, -1)
@@ -93,8 +93,11 @@ class LexicalIndex:
         self.terms.rewrite(row, distinct, frequency)
         self.length.view[row] = len(hashes)
         self._post(distinct, row + rows, frequency)
-        self._shown += 1
-        self._total_length += len(hashes)
+        self.shown += 1
+        self.total_length += len(hashes)
+
+    def postings(self) -> NDArray[np.uint64]:
+        return np.concatenate([*self.runs, self._tail.view])
 
     def prepare(self, hashes: NDArray[np.uint32]) -> Query:
         terms = np.unique(hashes)
@@ -107,7 +110,7 @@ class LexicalIndex:
             found += place[:, 1] - place[:, 0]
         if self.stale:
             found -= np.array([self.stale.get(term, 0) for term in terms.tolist()], np.int64)
-        weights = np.log1p((self._shown - found + 0.5) / (found + 0.5)).astype(np.float32)
+        weights = np.log1p((self.shown - found + 0.5) / (found + 0.5)).astype(np.float32)
         return Query(terms, weights, found, spans)
 
     def search(
@@ -173,15 +176,15 @@ class LexicalIndex:
         self.runs.append(run)
 
     def _norm(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        mean = max(self._total_length, 1.0) / max(self._shown, 1)
+        mean = max(self.total_length, 1.0) / max(self.shown, 1)
         lengths: NDArray[np.float32] = self.length.view[rows]
         return lengths * np.float32(K1 * B / mean) + np.float32(K1 * (1 - B))
 
     def _count_row(self, row: int, sign: int) -> None:
         for term in self.terms.values[0].view[self.terms.slice(row)].tolist():
             self.stale[term] = self.stale.get(term, 0) - sign
-        self._shown += sign
-        self._total_length += sign * float(self.length.view[row])
+        self.shown += sign
+        self.total_length += sign * float(self.length.view[row])
 
 
 def _postings(query: Query, term: int) -> NDArray[np.uint64]:

@@ -7,9 +7,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from hymem.stores.base import Candidates
+from hymem.stores.base import Candidates, NewTurn
 from hymem.stores.items import Items, matches
 from hymem.stores.rows import (
     FROM_ITEMS,
@@ -19,7 +20,6 @@ from hymem.stores.rows import (
     keys_from_blob,
     marks,
     seconds_of,
-    sources_of,
     turn_from_row,
 )
 from hymem.text import terms
@@ -29,16 +29,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hymem.stores.index import Batch, ScopeIndex
+    from hymem.stores.index import ScopeIndex
+    from hymem.stores.upkeep import Upkeep
 
-_ITEM = """
-SELECT id, kind, session, position, event, seconds, tokens,
-       superseded_by IS NULL AND duplicate_of IS NULL, terms, keys
-FROM items LEFT JOIN vectors ON item = id
-"""
-_ROWS_AT_ONCE = 4096
-# Scopes kept in memory; the least recently searched goes first.
-_SCOPES_KEPT = 256
+# Indexes kept in memory; the least recently used go first.
+INDEX_BYTES = 4 << 30
+INDEX_COUNT = 4096
+# After adding so many turns at once the index catches up at once, not in the next search.
+_MANY_TURNS = 256
 
 
 class Matching(Items):
@@ -46,6 +44,19 @@ class Matching(Items):
         super().__init__(path, **encoder)
         self._indexes: OrderedDict[Scope, tuple[int, ScopeIndex]] = OrderedDict()
         self._indexes_lock = threading.Lock()
+
+    @cached_property
+    def _upkeep(self) -> Upkeep:
+        from hymem.stores.upkeep import Upkeep
+
+        return Upkeep(self._db, self._encoder)
+
+    def add_turns(self, scope: Scope, turns: Sequence[NewTurn]) -> list[int]:
+        ids = super().add_turns(scope, turns)
+        if len(turns) >= _MANY_TURNS:
+            with self._index(scope):
+                pass
+        return ids
 
     def candidates(
         self,
@@ -100,6 +111,16 @@ class Matching(Items):
                 means[row] = found[item_id].mean(axis=0)
         return means
 
+    def close(self) -> None:
+        """Save what a new process would otherwise have to build, and close the file. Safe to call
+        twice."""
+        with self._indexes_lock:
+            held = dict(self._indexes.values())
+            self._indexes.clear()
+        if held:
+            self._upkeep.close(held)
+        self._db.close()
+
     @contextmanager
     def _index(self, scope: Scope) -> Iterator[tuple[sqlite3.Connection, int, ScopeIndex]]:
         """The scope's index, brought up to date and locked, with the view of the database that
@@ -108,100 +129,52 @@ class Matching(Items):
             scope_id, index = self._find_index(connection, scope)
             with index.lock:
                 if scope_id:
-                    self._catch_up(connection, scope_id, index)
+                    self._catch_up(connection, scope, scope_id, index)
                 yield connection, scope_id, index
 
     def _find_index(self, connection: sqlite3.Connection, scope: Scope) -> tuple[int, ScopeIndex]:
         from hymem.stores.index import ScopeIndex
 
+        scope_id = self._scope_id(connection, scope)
+        if scope_id is None:
+            return 0, ScopeIndex(self.dim)
         with self._indexes_lock:
             held = self._indexes.get(scope)
             # A scope that was deleted and made anew has another id.
-            scope_id = self._scope_id(connection, scope)
-            if scope_id is None:
-                self._indexes.pop(scope, None)
-                return 0, ScopeIndex(self.dim)
             if held is None or held[0] != scope_id:
-                held = (scope_id, ScopeIndex(self.dim))
-                self._indexes[scope] = held
-                if len(self._indexes) > _SCOPES_KEPT:
-                    self._indexes.popitem(last=False)
+                held = self._indexes[scope] = (scope_id, ScopeIndex(self.dim))
             self._indexes.move_to_end(scope)
             return held
 
-    def _catch_up(self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
-        query = "SELECT version FROM scopes WHERE id = ?"
-        (version,) = connection.execute(query, (scope_id,)).fetchone()
-        # A thread whose view is older than the index finds nothing to do.
-        if version <= index.version:
-            return
-        self._check_encoder(connection)
-        self._append_items(connection, scope_id, index)
-        self._apply_events(connection, scope_id, index)
-        self._apply_changes(connection, scope_id, index)
-        index.version = version
-
-    def _append_items(
-        self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex
+    def _catch_up(
+        self, connection: sqlite3.Connection, scope: Scope, scope_id: int, index: ScopeIndex
     ) -> None:
-        rows = connection.execute(
-            f"{_ITEM} WHERE scope = ? AND id > ? ORDER BY id", (scope_id, index.last_item)
-        )
-        while some := rows.fetchmany(_ROWS_AT_ONCE):
-            index.append(self._batch(connection, some))
+        from hymem.stores.loader import catch_up
 
-    def _apply_events(
-        self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex
-    ) -> None:
-        rows = connection.execute(
-            "SELECT e.id, i.id, i.event FROM events e JOIN event_turns t ON t.event = e.id"
-            " JOIN items i ON i.id = t.turn WHERE e.scope = ? AND e.id > ?",
-            (scope_id, index.last_event),
-        ).fetchall()
-        index.set_events([(turn, -1 if event is None else event) for _, turn, event in rows])
-        index.last_event = max([index.last_event, *(row[0] for row in rows)])
+        try:
+            if index.version < 0:
+                self._upkeep.restore(connection, scope_id, index)
+            if not catch_up(connection, scope_id, index):
+                return
+            self._check_encoder(connection)
+        except BaseException:
+            self._forget_index(scope)
+            raise
+        self._upkeep.consider(scope_id, index)
+        self._make_room()
 
-    def _apply_changes(
-        self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex
-    ) -> None:
-        rows = connection.execute(
-            "SELECT max(seq), item FROM changes WHERE scope = ? AND seq > ? GROUP BY item",
-            (scope_id, index.last_change),
-        ).fetchall()
-        for seq, item_id in rows:
-            row = connection.execute(f"{_ITEM} WHERE id = ?", (item_id,)).fetchone()
-            index.refresh(item_id, None if row is None else self._batch(connection, [row]))
-            index.last_change = max(index.last_change, seq)
+    def _make_room(self) -> None:
+        with self._indexes_lock:
+            total = sum(index.nbytes for _, index in self._indexes.values())
+            while len(self._indexes) > 1 and (
+                total > INDEX_BYTES or len(self._indexes) > INDEX_COUNT
+            ):
+                _, (_, index) = self._indexes.popitem(last=False)
+                total -= index.nbytes
 
-    def _batch(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> Batch:
-        import numpy as np
-
-        from hymem.stores.index import Batch
-
-        ids, kinds, sessions, positions, events, seconds, tokens, shown, words, keys = zip(
-            *rows, strict=True
-        )
-        sources = [
-            sources_of(connection, item_id) if kind == "unit" else (item_id,)
-            for item_id, kind in zip(ids, kinds, strict=True)
-        ]
-        held = [blob or b"" for blob in keys]
-        return Batch(
-            id=np.array(ids, np.int64),
-            is_unit=np.array([kind == "unit" for kind in kinds]),
-            shown=np.array(shown, np.bool_),
-            session=np.array(sessions, np.int64),
-            position=np.array(positions, np.int64),
-            event=np.array([-1 if event is None else event for event in events], np.int64),
-            seconds=np.array(seconds, np.float64),
-            tokens=np.array(tokens, np.int64),
-            term_counts=np.array([len(blob) // 4 for blob in words], np.int64),
-            terms=np.frombuffer(b"".join(words), np.uint32),
-            key_counts=np.array([len(blob) // (2 * self.dim) for blob in held], np.int64),
-            keys=keys_from_blob(b"".join(held), self.dim),
-            source_counts=np.array([len(turns) for turns in sources], np.int64),
-            sources=np.array([turn for turns in sources for turn in turns], np.int64),
-        )
+    def _forget_index(self, scope: Scope) -> None:
+        with self._indexes_lock:
+            self._indexes.pop(scope, None)
 
     def _allowed(
         self,

@@ -32,7 +32,3 @@ class SQLiteStore(Edits, Events, Ledger, Transfer, Reembedding):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Close the file. Safe to call twice."""
-        self._db.close()

@@ -1,0 +1,99 @@
+"""Bringing a scope's index up to date from the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hymem.stores.index import Batch, ScopeIndex
+from hymem.stores.rows import keys_from_blob, sources_of
+
+_ITEM = """
+SELECT id, kind, session, position, event, seconds, tokens,
+       superseded_by IS NULL AND duplicate_of IS NULL, terms, keys
+FROM items LEFT JOIN vectors ON item = id
+"""
+_ROWS_AT_ONCE = 4096
+
+
+def catch_up(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> bool:
+    """Apply what has happened since the index was last here; false if nothing has.
+
+    The index must be dropped if this raises, since it may then be half applied."""
+    query = "SELECT version FROM scopes WHERE id = ?"
+    (version,) = connection.execute(query, (scope_id,)).fetchone()
+    # A thread whose view is older than the index finds nothing to do.
+    if version <= index.version:
+        return False
+    if not index.id.size:
+        index.last_event = _last(connection, "id", "events", scope_id)
+        index.last_change = _last(connection, "seq", "changes", scope_id)
+    _append_items(connection, scope_id, index)
+    _apply_events(connection, scope_id, index)
+    _apply_changes(connection, scope_id, index)
+    index.version = version
+    return True
+
+
+def _last(connection: sqlite3.Connection, column: str, table: str, scope_id: int) -> int:
+    query = f"SELECT ifnull(max({column}), 0) FROM {table} WHERE scope = ?"
+    return int(connection.execute(query, (scope_id,)).fetchone()[0])
+
+
+def _append_items(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
+    rows = connection.execute(
+        f"{_ITEM} WHERE scope = ? AND id > ? ORDER BY id", (scope_id, index.last_item)
+    )
+    while some := rows.fetchmany(_ROWS_AT_ONCE):
+        index.append(_batch(connection, some, index.dim))
+
+
+def _apply_events(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
+    rows = connection.execute(
+        "SELECT e.id, i.id, i.event FROM events e JOIN event_turns t ON t.event = e.id"
+        " JOIN items i ON i.id = t.turn WHERE e.scope = ? AND e.id > ?",
+        (scope_id, index.last_event),
+    ).fetchall()
+    index.set_events([(turn, -1 if event is None else event) for _, turn, event in rows])
+    index.last_event = max([index.last_event, *(row[0] for row in rows)])
+
+
+def _apply_changes(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
+    rows = connection.execute(
+        "SELECT max(seq), item FROM changes WHERE scope = ? AND seq > ? GROUP BY item",
+        (scope_id, index.last_change),
+    ).fetchall()
+    for seq, item_id in rows:
+        row = connection.execute(f"{_ITEM} WHERE id = ?", (item_id,)).fetchone()
+        index.refresh(item_id, None if row is None else _batch(connection, [row], index.dim))
+        index.last_change = max(index.last_change, seq)
+
+
+def _batch(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], dim: int) -> Batch:
+    ids, kinds, sessions, positions, events, seconds, tokens, shown, words, keys = zip(
+        *rows, strict=True
+    )
+    sources = [
+        sources_of(connection, item_id) if kind == "unit" else (item_id,)
+        for item_id, kind in zip(ids, kinds, strict=True)
+    ]
+    held = [blob or b"" for blob in keys]
+    return Batch(
+        id=np.array(ids, np.int64),
+        is_unit=np.array([kind == "unit" for kind in kinds]),
+        shown=np.array(shown, np.bool_),
+        session=np.array(sessions, np.int64),
+        position=np.array(positions, np.int64),
+        event=np.array([-1 if event is None else event for event in events], np.int64),
+        seconds=np.array(seconds, np.float64),
+        tokens=np.array(tokens, np.int64),
+        term_counts=np.array([len(blob) // 4 for blob in words], np.int64),
+        terms=np.frombuffer(b"".join(words), np.uint32),
+        key_counts=np.array([len(blob) // (2 * dim) for blob in held], np.int64),
+        keys=keys_from_blob(b"".join(held), dim),
+        source_counts=np.array([len(turns) for turns in sources], np.int64),
+        sources=np.array([turn for turns in sources for turn in turns], np.int64),
+    )
