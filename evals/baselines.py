@@ -1,0 +1,301 @@
+"""The systems that HyMem is compared with: plain retrieval, summaries, and the full context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from evals.history import History, Message
+from evals.systems import Recalled
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hymem.types import Encoder
+
+Method = Literal["dense", "bm25", "hybrid"]
+RRF_CONSTANT = 60  # reciprocal-rank fusion as published (Cormack et al., SIGIR 2009)
+CHUNK_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of text that is ranked and shown whole; ``messages`` stand in it verbatim, or are
+    only cited by it."""
+
+    line: str
+    messages: tuple[str, ...]
+    day: str
+    place: int
+    cites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RankedSystem:
+    """Passages ranked by ``method`` and shown best first until the budget is full.
+
+    ``headers=False`` leaves day lines and the block's frame out of the token count, as the anchors
+    of the published protocol do.
+    """
+
+    name: str
+    method: Method
+    split: Callable[[History], list[Passage]]
+    encoder: Encoder | None = None
+    headers: bool = True
+    stem: bool = False
+
+    def load(self, history: History) -> RankedMemory:
+        return RankedMemory(self, self.split(history))
+
+
+class RankedMemory:
+    def __init__(self, system: RankedSystem, passages: list[Passage]) -> None:
+        from hymem.tokens import count_many
+
+        self._system, self._passages = system, passages
+        lines = [passage.line for passage in passages]
+        self._tokens = count_many(lines)
+        self._frame, *days = count_many([_block([]), *(passage.day for passage in passages)])
+        self._day_tokens = days
+        if system.encoder is not None:
+            self._vectors = system.encoder.encode(lines)
+        self._lexical = Bm25(lines, stem=system.stem) if system.method != "dense" else None
+        self._last: tuple[str, NDArray[np.int64]] | None = None
+
+    def order(self, question: str) -> NDArray[np.int64]:
+        """Positions of all passages, best first; BM25 alone leaves out what shares no word."""
+        if self._last is None or self._last[0] != question:  # asked again for every budget
+            self._last = question, self._order(question)
+        return self._last[1]
+
+    def _order(self, question: str) -> NDArray[np.int64]:
+        import numpy as np
+
+        method = self._system.method
+        dense = lexical = np.zeros(len(self._passages), np.float32)
+        if self._lexical is not None:
+            lexical = self._lexical.scores(question)
+        if method == "bm25":
+            return descending(lexical)[: int((lexical > 0).sum())]
+        if self._system.encoder is not None:
+            dense = self._vectors @ self._system.encoder.encode([question])[0]
+        return descending(dense) if method == "dense" else descending(fuse([dense, lexical]))
+
+    def recall(self, question: str, budget: int) -> Recalled:
+        headers = self._system.headers
+        used = self._frame if headers else 0
+        days: set[str] = set()
+        chosen = []
+        for position in self.order(question):
+            passage = self._passages[position]
+            cost = self._tokens[position]
+            if headers and passage.day not in days:
+                cost += self._day_tokens[position]
+            if used + cost > budget:
+                continue
+            used += cost
+            days.add(passage.day)
+            chosen.append(passage)
+            if budget - used < 3:  # nothing is shorter than a name, a colon and a word
+                break
+        chosen.sort(key=lambda passage: passage.place)
+        shown = frozenset(message for passage in chosen for message in passage.messages)
+        cited = tuple(passage.cites for passage in chosen if passage.cites)
+        return Recalled(_block(chosen) if chosen else "", used, shown, cited)
+
+    def rank(self, question: str, limit: int) -> list[str]:
+        found: dict[str, None] = {}
+        for position in self.order(question):
+            passage = self._passages[position]
+            found.update(dict.fromkeys(passage.messages or passage.cites))
+            if len(found) >= limit:
+                break
+        return list(found)[:limit]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class FullContext:
+    """Everything that was said, whatever the budget: the ceiling, and what it costs."""
+
+    name = "full context"
+
+    def load(self, history: History) -> FullMemory:
+        return FullMemory(turn_passages(history))
+
+
+class FullMemory:
+    def __init__(self, passages: list[Passage]) -> None:
+        from hymem.tokens import count_tokens
+
+        text = _block(passages)
+        shown = frozenset(message for passage in passages for message in passage.messages)
+        self._recalled = Recalled(text, count_tokens(text), shown)
+
+    def recall(self, question: str, budget: int) -> Recalled:
+        return self._recalled
+
+    def rank(self, question: str, limit: int) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class Bm25:
+    """BM25 by bm25s with its defaults (Lucene's variant, English stop words)."""
+
+    def __init__(self, texts: Sequence[str], *, stem: bool = False) -> None:
+        import bm25s
+
+        self._stemmer = None
+        if stem:
+            import Stemmer
+
+            self._stemmer = Stemmer.Stemmer("english")
+        self._index = bm25s.BM25()
+        self._index.index(self._tokenize(texts), show_progress=False)
+        self._size = len(texts)
+
+    def scores(self, question: str) -> NDArray[np.float32]:
+        """``float32[n]``, one score per text."""
+        import numpy as np
+
+        tokens = self._tokenize([question])[0]
+        if not tokens:
+            return np.zeros(self._size, np.float32)
+        return np.asarray(self._index.get_scores(tokens), np.float32)
+
+    def _tokenize(self, texts: Sequence[str]) -> list[list[str]]:
+        import bm25s
+
+        tokens: list[list[str]] = bm25s.tokenize(
+            list(texts),
+            stopwords="en",
+            stemmer=self._stemmer,
+            return_ids=False,
+            show_progress=False,
+        )
+        return tokens
+
+
+def fuse(
+    scores: Sequence[NDArray[np.float32]], constant: int = RRF_CONSTANT
+) -> NDArray[np.float32]:
+    """Reciprocal-rank fusion of aligned score arrays, ``float32[n]``."""
+    import numpy as np
+
+    total = np.zeros(len(scores[0]), np.float64)
+    for column in scores:
+        ranks = np.empty(len(column), np.int64)
+        ranks[descending(column)] = np.arange(1, len(column) + 1)
+        total += 1.0 / (constant + ranks)
+    return total.astype(np.float32)
+
+
+def descending(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Positions by falling score, ties in order of position."""
+    import numpy as np
+
+    return np.argsort(-scores, kind="stable")
+
+
+def locomo_baselines(encoder: Encoder) -> list[RankedSystem]:
+    """The baselines of the LOCOMO retrieval table, each named after its units and method."""
+    methods: tuple[Method, ...] = ("dense", "bm25", "hybrid")
+    plain = [RankedSystem(f"turns, {method}", method, turn_passages, encoder) for method in methods]
+    bare = [
+        RankedSystem(
+            f"turns, {method} (headers not counted)", method, turn_passages, encoder, headers=False
+        )
+        for method in methods
+    ]
+    chunks = [
+        RankedSystem(f"chunks, {method}", method, chunk_passages, encoder) for method in methods
+    ]
+    stemmed = RankedSystem("turns, hybrid, stemmed", "hybrid", turn_passages, encoder, stem=True)
+    facts = RankedSystem("observations, dense", "dense", fact_passages, encoder)
+    summaries = RankedSystem("summaries, dense", "dense", summary_passages, encoder)
+    return [*plain, stemmed, *bare, *chunks, facts, summaries]
+
+
+# -- how a history is cut into passages ----------------------------------------------------------
+
+
+def turn_passages(history: History) -> list[Passage]:
+    """One passage a message, under its day."""
+    return [
+        Passage(_line(message), (message.id,), _day(message), place)
+        for place, message in enumerate(history.messages)
+    ]
+
+
+def chunk_passages(history: History) -> list[Passage]:
+    """Runs of messages of one session, of at most ``CHUNK_TOKENS`` tokens unless one message alone
+    is longer: what plain retrieval-augmented generation stores."""
+    from hymem.tokens import count_many
+
+    sizes = count_many([_line(message) for message in history.messages])
+    groups: list[list[Message]] = []
+    room = 0
+    for message, size in zip(history.messages, sizes, strict=True):
+        if not groups or groups[-1][-1].session != message.session or size > room:
+            groups.append([])
+            room = CHUNK_TOKENS
+        groups[-1].append(message)
+        room -= size
+    return [
+        Passage(
+            "\n".join(_line(message) for message in group),
+            tuple(message.id for message in group),
+            _day(group[0]),
+            place,
+        )
+        for place, group in enumerate(groups)
+    ]
+
+
+def summary_passages(history: History) -> list[Passage]:
+    """One passage a session summary; no message stands in it verbatim."""
+    return [
+        Passage(f"- {item.text}", (), f"[{item.time:%A %d %B %Y}]", place)
+        for place, item in enumerate(history.summaries)
+    ]
+
+
+def fact_passages(history: History) -> list[Passage]:
+    """One passage a fact that came with the data, under the day of its first source."""
+    places = {message.id: place for place, message in enumerate(history.messages)}
+    return [
+        Passage(
+            f"- {fact.text}",
+            (),
+            _day(history.messages[places[fact.sources[0]]]),
+            places[fact.sources[0]],
+            fact.sources,
+        )
+        for fact in history.facts
+    ]
+
+
+def _line(message: Message) -> str:
+    return f"{message.speaker}: {message.text}"
+
+
+def _day(message: Message) -> str:
+    return f"[{message.time:%A %d %B %Y}]"
+
+
+def _block(passages: Sequence[Passage]) -> str:
+    lines = ["<conversation>"]
+    day = None
+    for passage in passages:
+        if passage.day != day:
+            day = passage.day
+            lines.append(day)
+        lines.append(passage.line)
+    return "\n".join([*lines, "</conversation>"])

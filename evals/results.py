@@ -1,0 +1,174 @@
+"""Result files: figures and ids only, with what is needed to make them again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evals.data import DataFile, is_development
+from evals.metrics import Mean, mean
+
+HALVES = ("development", "reported", "all")
+PACKAGES = ("hymem", "snn_encoder", "evals")
+# What a run writes into the repository is no part of the measured code.
+OUTPUTS = (":(exclude)evals/results",)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure: the mean of ``metric`` for ``system`` over the questions of ``half`` and
+    ``group`` (a category or question type). ``budget`` is in tokens, or a rank ``k``."""
+
+    system: str
+    half: str
+    group: str
+    metric: str
+    value: float | None
+    se: float | None
+    n: int
+    budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One system's values for one question: (metric, budget) → value. A question counts in each
+    of its ``groups``."""
+
+    system: str
+    question: str
+    groups: tuple[str, ...]
+    values: Mapping[tuple[str, int | None], float]
+
+
+@dataclass(slots=True)
+class Result:
+    """A run's figures and provenance; ``extra`` holds what fits no row (comparisons, curves)."""
+
+    kind: str
+    task_version: str
+    data: DataFile
+    configuration: Mapping[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "task_version": self.task_version,
+            "data": {"name": self.data.name, "sha256": self.data.sha256},
+            "code": measured_code(),
+            "configuration": dict(self.configuration),
+            "rows": [rounded(asdict(row)) for row in self.rows],
+            **rounded(self.extra),
+        }
+
+    def write(self, path: str | Path) -> None:
+        """Write JSON, one row a line, so that a change of figures is a readable difference."""
+        record = self.as_dict()
+        rows = record.pop("rows")
+        body = json.dumps(record, indent=1, ensure_ascii=False)
+        lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
+        text = f'{body[:-2]},\n "rows": [\n{lines}\n ]\n}}\n'
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+
+
+def measured_code() -> dict[str, Any]:
+    """The commit of the measured code and whether files differed from it. ``commit`` is ``None``
+    when this is not a git checkout."""
+    here = Path(__file__).resolve().parents[1]
+    commit = _git(here, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "clean": False}
+    changed = _git(here, "status", "--porcelain", "--", *PACKAGES, *OUTPUTS)
+    return {"commit": commit, "clean": changed == ""}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def summarise(observations: Iterable[Observation]) -> list[Row]:
+    """Means over each half and each group, for every system and metric, in order of first use."""
+    samples: dict[tuple[str, str, str, str, int | None], list[float]] = {}
+    for item in observations:
+        half = "development" if is_development(item.question) else "reported"
+        for group in item.groups:
+            for (metric, budget), value in item.values.items():
+                for part in (half, "all"):
+                    key = (item.system, part, group, metric, budget)
+                    samples.setdefault(key, []).append(value)
+    return [
+        row_of(system, half, group, metric, mean(values), budget)
+        for (system, half, group, metric, budget), values in samples.items()
+    ]
+
+
+def row_of(
+    system: str, half: str, group: str, metric: str, value: Mean, budget: int | None = None
+) -> Row:
+    return Row(system, half, group, metric, value.value, value.se, value.n, budget)
+
+
+def rounded(value: Any) -> Any:
+    """The same structure with floats to five places: enough for any table, stable to read."""
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return value
+
+
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, first column to the left and the others to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, rule, *lines])
+
+
+def figure(value: float | None, se: float | None = None) -> str:
+    """``.704 ± .010`` as tables print a share; a dash where there is no figure."""
+    if value is None:
+        return "–"
+    text = _share(value)
+    return text if se is None else f"{text} ± {_share(se)}"
+
+
+def _share(value: float) -> str:
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def pivot(rows: Iterable[Row], metric: str, *, half: str, group: str, errors: bool = True) -> str:
+    """Systems down, budgets across, for one metric, half and group."""
+    chosen = [
+        row for row in rows if row.metric == metric and row.half == half and row.group == group
+    ]
+    budgets = list(dict.fromkeys(row.budget for row in chosen))
+    systems = list(dict.fromkeys(row.system for row in chosen))
+    cells = {(row.system, row.budget): row for row in chosen}
+    lines = []
+    for system in systems:
+        present = [cells.get((system, budget)) for budget in budgets]
+        sizes = {row.n for row in present if row}
+        lines.append(
+            [
+                system,
+                *(figure(row.value, row.se if errors else None) if row else "–" for row in present),
+                "/".join(str(n) for n in sorted(sizes)),
+            ]
+        )
+    labels = ["" if budget is None else f"{budget:,}" for budget in budgets]
+    return markdown_table([metric, *labels, "n"], lines)
