@@ -1,0 +1,189 @@
+"""Extraction by a model (arXiv 2602.13933, Level-1 units): events in, dated statements out.
+
+Messages are shown to the model under small numbers, and statements cite those; a number that was
+not shown is ignored and counted. Long events are read in several calls, short ones share one.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from hymem.context import render
+from hymem.dates import annotate, resolve
+from hymem.errors import LLMOutputError
+from hymem.keys import strip_recalled
+from hymem.prompts import load
+from hymem.reading import cited
+from hymem.tokens import count_many, count_tokens
+from hymem.types import LLM, Statement, Turn
+
+if TYPE_CHECKING:
+    from hymem.prompts.schemas import StatementReply
+
+log = logging.getLogger(__name__)
+
+# Events up to this length share a call: the instructions are then paid for once.
+BATCH_TOKENS = 1500
+# What one call is given at most; models overlook facts in longer texts.
+CALL_TOKENS = 4000
+# Longer runs without a space are no words; they are cut anywhere.
+WORD_CHARACTERS = 100
+_UNBOUNDED = 10**9
+_DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?(?:[T ].*)?")
+
+
+class LLMExtractor:
+    """``Extractor`` on a chat model. ``ignored`` counts citations of messages never shown, and
+    statements left out because they cited no other. Thread-safe."""
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm = llm
+        self.ignored = 0
+
+    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
+        """One list of statements per event, in order; see ``hymem.types.Extractor``.
+
+        Raises ``LLMError`` when the model cannot be reached, ``LLMOutputError`` when it gives
+        nothing usable.
+        """
+        found: list[list[Statement]] = [[] for _ in events]
+        for turns in _calls(events):
+            for reply, sources in self._ask(turns):
+                index, places = _home(events, [turn.id for turn in sources])
+                found[index].append(_statement(reply, sources, places))
+        return found
+
+    def _ask(self, turns: Sequence[Turn]) -> Iterator[tuple[StatementReply, list[Turn]]]:
+        """The statements of one call, each with the turns it cites."""
+        from hymem.prompts.schemas import ExtractReply
+
+        block = render(turns, _UNBOUNDED, numbered=True)
+        messages = load("extract").messages(memory=block.text)
+        reply: ExtractReply = self._llm.complete(messages, ExtractReply).value
+        kept = 0
+        for statement in reply.statements:
+            items, unknown = cited(statement.sources, block.used)
+            sources = [item for item in items if isinstance(item, Turn)]
+            self.ignored += unknown
+            if not sources or not statement.text.strip():
+                self.ignored += 1
+                continue
+            kept += 1
+            yield statement, sources
+        if reply.statements and not kept:
+            raise LLMOutputError("no extracted statement cites a message that was shown")
+        if kept < len(reply.statements):
+            log.warning("%d statements cite no message shown", len(reply.statements) - kept)
+
+
+def _calls(events: Sequence[Sequence[Turn]]) -> Iterator[list[Turn]]:
+    """The turns of each call. A turn that two events share is shown once in a call."""
+    batch: dict[int, Turn] = {}
+    batch_tokens = 0
+    for event in events:
+        turns = [replace(turn, text=strip_recalled(turn.text)) for turn in event]
+        turns = [turn for turn in turns if turn.text.strip()]
+        tokens = sum(count_many([turn.text for turn in turns]))
+        if tokens > BATCH_TOKENS:
+            yield from _split(turns)
+            continue
+        if batch and batch_tokens + tokens > BATCH_TOKENS:
+            yield list(batch.values())
+            batch, batch_tokens = {}, 0
+        batch |= {turn.id: turn for turn in turns}
+        batch_tokens += tokens
+    if batch:
+        yield list(batch.values())
+
+
+def _split(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """A long event in portions of ``CALL_TOKENS``."""
+    portion: list[Turn] = []
+    portion_tokens = 0
+    for turn in turns:
+        for piece in _pieces(turn):
+            tokens = count_tokens(piece.text)
+            if portion and portion_tokens + tokens > CALL_TOKENS:
+                yield portion
+                portion, portion_tokens = [], 0
+            portion.append(piece)
+            portion_tokens += tokens
+    if portion:
+        yield portion
+
+
+def _pieces(turn: Turn) -> Iterator[Turn]:
+    """A turn too long for one call, cut between words; all pieces keep its id."""
+    from snn_encoder.tokenizer import load_tokenizer
+
+    offsets = load_tokenizer().encode(turn.text, add_special_tokens=False).offsets
+    start = 0
+    for token in range(CALL_TOKENS, len(offsets), CALL_TOKENS):
+        end = offsets[token][0]
+        space = turn.text.rfind(" ", max(start + 1, end - WORD_CHARACTERS), end)
+        end = end if space < 0 else space
+        yield replace(turn, text=turn.text[start:end])
+        start = end
+    yield replace(turn, text=turn.text[start:])
+
+
+def _home(events: Sequence[Sequence[Turn]], ids: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    """The event that holds most of the cited turns, the later one of two (an overlap belongs to
+    the event it leads into), and their places in it."""
+    places = [
+        tuple(place for place, turn in enumerate(event) if turn.id in ids) for event in events
+    ]
+    index = max(range(len(events)), key=lambda number: (len(places[number]), number))
+    return index, places[index]
+
+
+def _statement(
+    reply: StatementReply, sources: Sequence[Turn], places: tuple[int, ...]
+) -> Statement:
+    """A checked statement: no relative date is left in its text, and its date is one of the
+    calendar and agrees with what its sources say."""
+    said = sources[0].time
+    text = " ".join(reply.text.split())
+    return Statement(
+        text if said is None else annotate(text, said),
+        places,
+        _checked_date(reply.date, sources),
+        reply.subject or None,
+        reply.attribute or None,
+    )
+
+
+def _checked_date(text: str | None, sources: Sequence[Turn]) -> datetime | None:
+    """The date that the model gave, in the speaker's time zone; ``None`` if it is none of the
+    calendar. Where the sources name one date only, and relatively ("last week"), that decides:
+    models miscount."""
+    match = _DATE.fullmatch((text or "").strip())
+    said = sources[0].time
+    if match is None:
+        return None
+    parts = [int(part) for part in match.groups() if part]
+    try:
+        given = datetime(*[*parts, 1, 1][:3])  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    if said is None:
+        return given
+    spans = [span for turn in sources if turn.time for span in resolve(turn.text, turn.time)]
+    if len(spans) == 1 and not spans[0].absolute:
+        first, last = spans[0].first, spans[0].last
+        if not _earliest(first, len(parts)) <= given.date() <= last + timedelta(days=1):
+            given = datetime(first.year, first.month, first.day)
+    return given.replace(tzinfo=said.tzinfo)
+
+
+def _earliest(first: date, parts: int) -> date:
+    """The earliest date that may stand for something since ``first``. One with ``parts`` 2 is a
+    month and with 1 a year, written as its first day."""
+    if parts == 3:
+        return first - timedelta(days=1)  # the speaker's day need not be ours
+    return first.replace(day=1) if parts == 2 else first.replace(month=1, day=1)
