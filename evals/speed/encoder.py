@@ -1,0 +1,104 @@
+"""Speed of the spiking encoder beside MiniLM in torch: `python -m evals.speed.encoder`.
+
+Texts of 30 tokens, tokenizer included, best of several runs after a warm-up, and the median
+latency of one short query. The mode that is timed is the mode that is scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from snn_encoder import SpikingEncoder
+from snn_encoder.tokenizer import load_tokenizer
+
+TOKENS = 30
+QUERY = "Where does Ana live now?"
+
+
+def texts(count: int, seed: int = 0) -> list[str]:
+    """Return texts of exactly 30 tokens (special tokens not counted)."""
+    tokenizer = load_tokenizer()
+    words = [word for i in range(1996, 12000) if (word := tokenizer.id_to_token(i)).isalpha()]
+    share = 1 / np.arange(10, 10 + len(words))  # as words of a language are spread
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(words, (count, TOKENS), p=share / share.sum())
+    made = [" ".join(row) for row in drawn]
+    lengths = {len(tokenizer.encode(text, add_special_tokens=False).ids) for text in made}
+    assert lengths == {TOKENS}, lengths
+    return made
+
+
+def throughput(encode: Callable[[Sequence[str]], Any], batch: Sequence[str], runs: int) -> float:
+    """Return texts per second, the best of some runs."""
+    encode(batch[:64])
+    seconds = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        encode(batch)
+        seconds.append(time.perf_counter() - begin)
+    return len(batch) / min(seconds)
+
+
+def latency(encode: Callable[[Sequence[str]], Any], calls: int = 200) -> float:
+    """Return the median milliseconds of one short query."""
+    seconds = []
+    for _ in range(calls):
+        begin = time.perf_counter()
+        encode([QUERY])
+        seconds.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(seconds)
+
+
+def minilm(threads: int) -> Callable[[Sequence[str]], np.ndarray]:
+    """Return MiniLM in torch float32 on some threads, the reference of every ratio."""
+    import torch
+
+    from snn_encoder.teacher import Teacher
+
+    torch.set_num_threads(threads)
+    teacher = Teacher(max_tokens=256, dtype=torch.float32)
+    return teacher.encode
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m evals.speed.encoder", description=__doc__)
+    parser.add_argument("--encoders", nargs="*", default=["nano", "small"])
+    parser.add_argument("--timesteps", nargs="*", type=int, default=[])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-minilm", action="store_true")
+    args = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    if not args.no_minilm:
+        encode = minilm(args.threads)
+        speed = throughput(encode, texts(256), args.runs)
+        rows.append({"encoder": "all-MiniLM-L6-v2, torch float32", "texts/s": round(speed)})
+        rows[-1]["query ms p50"] = round(latency(encode, 50), 3)
+    for name in args.encoders:
+        encoder = SpikingEncoder.from_pretrained(name)
+        for steps in args.timesteps or [encoder.timesteps]:
+
+            def run(batch: Sequence[str], steps: int = steps) -> np.ndarray:
+                return encoder.encode(batch, steps)  # noqa: B023
+
+            speed = throughput(run, texts(2048), args.runs)
+            row: dict[str, Any] = {"encoder": f"{encoder.name} {encoder.version}", "T": steps}
+            row |= {"texts/s": round(speed), "query ms p50": round(latency(run), 3)}
+            if not args.no_minilm:
+                row["times MiniLM"] = round(speed / float(rows[0]["texts/s"]), 1)
+            rows.append(row)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    print(json.dumps({"machine": machine, "tokens": TOKENS, "rows": rows}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
