@@ -27,7 +27,7 @@ QUERY = "Where does Ana live now?"
 def texts(count: int, seed: int = 0) -> list[str]:
     """Return texts of exactly 30 tokens (special tokens not counted)."""
     tokenizer = load_tokenizer()
-    words = [word for i in range(1996, 12000) if (word := tokenizer.id_to_token(i)).isalpha()]
+    words = [word for i in range(1996, 12000) if (word := str(tokenizer.id_to_token(i))).isalpha()]
     share = 1 / np.arange(10, 10 + len(words))  # as words of a language are spread
     rng = np.random.default_rng(seed)
     drawn = rng.choice(words, (count, TOKENS), p=share / share.sum())
