@@ -22,9 +22,10 @@ CHUNK_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of text that is ranked and shown whole; ``messages`` stand in it verbatim, or are
-    only cited by it."""
+    """A piece of text that is ranked by its ``key`` and shown whole as ``line``; ``messages``
+    stand in it verbatim, or are only cited by it."""
 
+    key: str
     line: str
     messages: tuple[str, ...]
     day: str
@@ -56,13 +57,13 @@ class RankedMemory:
         from hymem.tokens import count_many
 
         self._system, self._passages = system, passages
-        lines = [passage.line for passage in passages]
-        self._tokens = count_many(lines)
+        keys = [passage.key for passage in passages]
+        self._tokens = count_many([passage.line for passage in passages])
         self._frame, *days = count_many([_block([]), *(passage.day for passage in passages)])
         self._day_tokens = days
         if system.encoder is not None:
-            self._vectors = system.encoder.encode(lines)
-        self._lexical = Bm25(lines, stem=system.stem) if system.method != "dense" else None
+            self._vectors = system.encoder.encode(keys)
+        self._lexical = Bm25(keys, stem=system.stem) if system.method != "dense" else None
         self._last: tuple[str, NDArray[np.int64]] | None = None
 
     def order(self, question: str) -> NDArray[np.int64]:
@@ -223,13 +224,19 @@ def locomo_baselines(encoder: Encoder) -> list[RankedSystem]:
     return [*plain, stemmed, *bare, *chunks, facts, summaries]
 
 
+def longmemeval_baselines(encoder: Encoder) -> list[RankedSystem]:
+    """The baselines of the LongMemEval retrieval table; every message is a key."""
+    methods: tuple[Method, ...] = ("dense", "bm25", "hybrid")
+    return [RankedSystem(f"turns, {method}", method, turn_passages, encoder) for method in methods]
+
+
 # -- how a history is cut into passages ----------------------------------------------------------
 
 
 def turn_passages(history: History) -> list[Passage]:
     """One passage a message, under its day."""
     return [
-        Passage(_line(message), (message.id,), _day(message), place)
+        Passage(_key(message), _line(message), (message.id,), _day(message), place)
         for place, message in enumerate(history.messages)
     ]
 
@@ -250,6 +257,7 @@ def chunk_passages(history: History) -> list[Passage]:
         room -= size
     return [
         Passage(
+            "\n".join(_key(message) for message in group),
             "\n".join(_line(message) for message in group),
             tuple(message.id for message in group),
             _day(group[0]),
@@ -262,7 +270,7 @@ def chunk_passages(history: History) -> list[Passage]:
 def summary_passages(history: History) -> list[Passage]:
     """One passage a session summary; no message stands in it verbatim."""
     return [
-        Passage(f"- {item.text}", (), f"[{item.time:%A %d %B %Y}]", place)
+        Passage(item.text, f"- {item.text}", (), f"[{item.time:%A %d %B %Y}]", place)
         for place, item in enumerate(history.summaries)
     ]
 
@@ -272,6 +280,7 @@ def fact_passages(history: History) -> list[Passage]:
     places = {message.id: place for place, message in enumerate(history.messages)}
     return [
         Passage(
+            fact.text,
             f"- {fact.text}",
             (),
             _day(history.messages[places[fact.sources[0]]]),
@@ -280,6 +289,11 @@ def fact_passages(history: History) -> list[Passage]:
         )
         for fact in history.facts
     ]
+
+
+def _key(message: Message) -> str:
+    """A speaker's name helps to find what they said; "user" helps nobody."""
+    return message.text if message.speaker == message.role else _line(message)
 
 
 def _line(message: Message) -> str:

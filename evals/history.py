@@ -39,9 +39,11 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All that was said in one memory, in order of time."""
+    """All that was said in one memory, in order of time. ``now`` is when its questions are asked,
+    which is what "last week" in a question counts from."""
 
     id: str
+    now: datetime
     messages: tuple[Message, ...]
     facts: tuple[Fact, ...] = ()
     summaries: tuple[Summary, ...] = ()
@@ -67,7 +69,8 @@ def locomo_history(conversation: LocomoConversation) -> History:
         for session in conversation.sessions
         if session.summary
     )
-    return History(conversation.id, messages, facts, summaries)
+    now = max(session.time for session in conversation.sessions)
+    return History(conversation.id, now, messages, facts, summaries)
 
 
 def longmemeval_history(
@@ -89,4 +92,4 @@ def longmemeval_history(
         for index, turn in enumerate(question.sessions[number].turns)
         if turn.role in roles and turn.text.strip()
     )
-    return History(question.id, messages)
+    return History(question.id, question.time, messages)

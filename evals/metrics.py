@@ -116,11 +116,10 @@ def ndcg_at(ranked: Sequence[Hashable], relevant: Collection[Hashable], k: int) 
 
 def ndcg_original_at(ranked: Sequence[Hashable], relevant: Collection[Hashable], k: int) -> float:
     """nDCG as LongMemEval's script computes it: ranks 1 and 2 both undiscounted, rank r by
-    ``log2(r)`` (the list counts a repeated id each time it is relevant)."""
+    ``log2(r)``, and an id that is ranked twice gains twice; 0.0 if none is relevant."""
     wanted = set(relevant)
     gains = [float(item in wanted) for item in ranked]
-    ideal = sorted(gains, reverse=True)
-    best = _dcg_original(ideal[:k])
+    best = _dcg_original([1.0] * min(max(len(wanted), int(sum(gains))), k))
     return _dcg_original(gains[:k]) / best if best else 0.0
 
 

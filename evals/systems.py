@@ -96,7 +96,7 @@ class HyMemSystem:
     """HyMem through its public API, without a model unless ``llm`` is given.
 
     ``given_facts`` takes the data's facts as Level-1 units; ``session_events`` makes each session
-    one event.
+    one event; without ``extract`` there are raw turns only.
     """
 
     name: str
@@ -104,6 +104,7 @@ class HyMemSystem:
     config: Config
     given_facts: bool = False
     session_events: bool = False
+    extract: bool = True
 
     def load(self, history: History) -> HyMemMemory:
         from hymem import HyMem
@@ -132,7 +133,8 @@ class HyMemSystem:
             ],
             user_id=history.id,
         )
-        memory.flush(user_id=history.id)
+        if self.extract:
+            memory.flush(user_id=history.id)
         return HyMemMemory(memory, history, ids, folder)
 
 
@@ -148,12 +150,13 @@ class HyMemMemory:
     ) -> None:
         self.hymem = memory
         self.user_id = history.id
+        self.now = history.now
         self._folder = folder
         self._source = dict(zip(ids, (message.id for message in history.messages), strict=True))
         self._texts = {message.id: message.text for message in history.messages}
 
     def recall(self, question: str, budget: int) -> Recalled:
-        context = self.hymem.recall(question, user_id=self.user_id, max_tokens=budget)
+        context = self.hymem.recall(question, user_id=self.user_id, max_tokens=budget, now=self.now)
         return Recalled(
             context.text,
             context.tokens,
