@@ -61,8 +61,9 @@ class Candidates:
     """What a scope holds that may match a query: one row per turn or unit, columns aligned.
 
     Rows are the union of the best ``limit`` by dense match and the best ``limit`` by lexical match,
-    plus the turns within ``radius`` positions of a matching turn in the same session. ``dense`` and
-    ``lexical`` are filled for every row, whichever match found it.
+    plus the turns within ``radius`` positions, in the same session, of a matching turn or of a turn
+    that a matching unit rests on; all of them by ascending id, each once. ``dense`` and ``lexical``
+    are filled for every row, whichever match found it.
     """
 
     ids: NDArray[np.int64]  # [n] item ids
@@ -74,8 +75,11 @@ class Candidates:
     session: NDArray[np.int64]  # [n] session number within the scope
     event: NDArray[np.int64]  # [n] event id, -1 before segmentation
     tokens: NDArray[np.int64]  # [n] length of the text in tokens
+    speaker: NDArray[np.int32]  # [n] index into ``speakers``, -1 for a unit
+    speakers: Sequence[str]  # names of the scope's speakers
     sources: Sequence[tuple[int, ...]]  # [n] source turn ids (a turn's own id for a turn)
-    lexical_max: float  # the BM25 score of a text that holds every query term once at mean length
+    # BM25 of a text that held every query term once at mean length, unknown terms included.
+    lexical_max: float
     turns_total: int  # turns in the scope
 
 

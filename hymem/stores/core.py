@@ -78,14 +78,15 @@ class Core:
         )
         return int(made.lastrowid or 0)
 
-    def _make_session(self, connection: sqlite3.Connection, scope_id: int, name: str) -> int:
+    def _number(self, connection: sqlite3.Connection, table: str, scope_id: int, name: str) -> int:
+        """The id of a name in ``sessions`` or ``speakers``, where it is entered if new."""
         row = connection.execute(
-            "SELECT id FROM sessions WHERE scope = ? AND name = ?", (scope_id, name)
+            f"SELECT id FROM {table} WHERE scope = ? AND name = ?", (scope_id, name)
         ).fetchone()
         if row is not None:
             return int(row[0])
         made = connection.execute(
-            "INSERT INTO sessions (scope, name) VALUES (?, ?)", (scope_id, name)
+            f"INSERT INTO {table} (scope, name) VALUES (?, ?)", (scope_id, name)
         )
         return int(made.lastrowid or 0)
 

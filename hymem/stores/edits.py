@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_SCOPE_TABLES = ("items", "sessions", "events", "changes", "history")
+_SCOPE_TABLES = ("items", "sessions", "speakers", "events", "changes", "history")
 
 
 class Edits(Matching):

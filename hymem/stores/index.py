@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class Batch:
     is_unit: NDArray[np.bool_]
     shown: NDArray[np.bool_]  # searches may find it
     session: NDArray[np.int64]
+    speaker: NDArray[np.int64]  # id in the database, 0 for a unit
     position: NDArray[np.int64]
     event: NDArray[np.int64]
     seconds: NDArray[np.float64]
@@ -41,7 +42,29 @@ class Batch:
     sources: NDArray[np.int64]
 
 
-COLUMNS = ("id", "is_unit", "shown", "session", "position", "event", "seconds", "tokens")
+class Sources(Sequence[tuple[int, ...]]):
+    """Tuples of turn ids, made when asked for: few of many candidates become hits."""
+
+    def __init__(self, turns: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+        self._turns = turns
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, row: int) -> tuple[int, ...]: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[tuple[int, ...]]: ...
+    def __getitem__(self, row: int | slice) -> tuple[int, ...] | list[tuple[int, ...]]:
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(len(self)))]
+        row = range(len(self))[row]
+        start = self._ends[row - 1] if row else 0
+        return tuple(self._turns[start : self._ends[row]].tolist())
+
+
+COLUMNS = ("id", "is_unit", "shown", "session", "speaker", "position", "event", "seconds", "tokens")
 
 
 class ScopeIndex:
@@ -58,6 +81,7 @@ class ScopeIndex:
         self.is_unit = Column(np.bool_)
         self.shown = Column(np.bool_)
         self.session = Column(np.int32)
+        self.speaker = Column(np.int32)  # id in the database, 0 for a unit
         self.position = Column(np.int32)
         self.event = Column(np.int64)
         self.seconds = Column(np.float64)
@@ -67,6 +91,8 @@ class ScopeIndex:
         self.dense = DenseIndex(dim)
         self.lexical = LexicalIndex()
         self.turns_total = 0
+        self._speakers: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._names: tuple[str, ...] = ()
         self.hidden = 0
 
     @property
@@ -112,6 +138,12 @@ class ScopeIndex:
         self.dense.rewrite(row, batch.keys)
         if shown:
             self.lexical.rewrite(row, batch.terms)
+
+    def name_speakers(self, speakers: Sequence[tuple[int, str]]) -> None:
+        """All speakers of the scope, (id, name) by id."""
+        if len(speakers) != len(self._names):
+            self._speakers = np.array([speaker for speaker, _ in speakers], np.int64)
+            self._names = tuple(name for _, name in speakers)
 
     def set_events(self, pairs: Sequence[tuple[int, int]]) -> None:
         """(turn id, the event it now belongs to)."""
@@ -172,15 +204,15 @@ class ScopeIndex:
         if asked is not None and limit > 0:
             found.append(self.lexical.search(asked, limit, allowed))
         rows = np.unique(np.concatenate(found))
-        if radius > 0:
+        if len(rows):
             rows = self._with_neighbours(rows, radius, allowed)
         return self._describe(rows, vector, asked)
 
     def _with_neighbours(
         self, rows: NDArray[np.int64], radius: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
-        turns = rows[~self.is_unit.view[rows]]
-        steps = np.array([step for step in range(-radius, radius + 1) if step])
+        turns = self._turns_behind(rows)
+        steps = np.arange(-radius, radius + 1)
         places = (self.position.view[turns][:, None] + steps).ravel()
         sessions = np.repeat(self.session.view[turns], len(steps))
         inside = (places >= 0) & (places < self.row_at.size)
@@ -190,16 +222,24 @@ class ScopeIndex:
             near = near[allowed[near]]
         return np.unique(np.concatenate([rows, near]))
 
+    def _turns_behind(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of these turns and of the turns that these units rest on."""
+        flat, _ = self.sources.gather(rows)
+        ids = self.sources.values[0].view[flat]
+        found = np.minimum(np.searchsorted(self.id.view, ids), self.id.size - 1)
+        return np.unique(found[self.id.view[found] == ids])
+
     def _describe(
         self, rows: NDArray[np.int64], vector: NDArray[np.float32] | None, query: Query | None
     ) -> Candidates:
         nothing = np.zeros(len(rows), np.float32)
-        flat, owner = self.sources.gather(rows)
-        turns = self.sources.values[0].view[flat].tolist()
-        ends = np.searchsorted(owner, np.arange(len(rows) + 1)).tolist()
+        flat, _ = self.sources.gather(rows)
+        ends = np.cumsum(self.sources.count.view[rows])
+        units = self.is_unit.view[rows]
+        speaker = np.searchsorted(self._speakers, self.speaker.view[rows])
         return Candidates(
             ids=self.id.view[rows],
-            is_unit=self.is_unit.view[rows],
+            is_unit=units,
             dense=nothing if vector is None else self.dense.scores(vector, rows),
             lexical=nothing if query is None else self.lexical.scores(query, rows),
             time=self.seconds.view[rows],
@@ -207,7 +247,9 @@ class ScopeIndex:
             session=self.session.view[rows].astype(np.int64),
             event=self.event.view[rows],
             tokens=self.tokens.view[rows].astype(np.int64),
-            sources=[tuple(turns[start:end]) for start, end in pairwise(ends)],
+            speaker=np.where(units, -1, speaker).astype(np.int32),
+            speakers=self._names,
+            sources=Sources(self.sources.values[0].view[flat], ends),
             lexical_max=0.0 if query is None else float(query.weights.sum()),
             turns_total=self.turns_total,
         )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _INSERT_TURN = """
-INSERT INTO items (scope, kind, session, position, time, seconds, tokens, role, speaker, source_id,
+INSERT INTO items (scope, kind, session, position, speaker, time, seconds, tokens, role, source_id,
                    recalled, embedded, created, terms, metadata, text, lexical)
 VALUES (?, 'turn', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
@@ -55,16 +55,23 @@ class Items(Core):
             self._check_encoder(connection)
             scope_id = self._make_scope(connection, scope)
             position = self._next_position(connection, scope_id)
-            sessions: dict[str, int] = {}
+            numbers: dict[tuple[str, str], int] = {}
+
+            def number(table: str, name: str) -> int:
+                if (table, name) not in numbers:
+                    numbers[table, name] = self._number(
+                        connection, table, scope_id, clean_text(name)
+                    )
+                return numbers[table, name]
+
             for turn, values in zip(turns, prepared, strict=True):
                 known = self._known_source(connection, scope_id, turn.source_id)
                 if known is not None:
                     ids.append(known)
                     continue
-                name = clean_text(turn.session_id)
-                if name not in sessions:
-                    sessions[name] = self._make_session(connection, scope_id, name)
-                row = (scope_id, sessions[name], position, *values)
+                session = number("sessions", turn.session_id)
+                speaker = number("speakers", turn.speaker)
+                row = (scope_id, session, position, speaker, *values)
                 item_id = int(connection.execute(_INSERT_TURN, row).lastrowid or 0)
                 if turn.vectors is not None:
                     put_keys(connection, item_id, turn.vectors)
@@ -300,7 +307,6 @@ def _prepare(turn: NewTurn) -> tuple[Any, ...]:
         seconds_of(turn.time),
         turn.tokens,
         clean_text(turn.role),
-        clean_text(turn.speaker),
         clean(turn.source_id),
         turn.recalled,
         turn.vectors is not None,

@@ -12,7 +12,7 @@ from hymem.stores.index import Batch, ScopeIndex
 from hymem.stores.rows import keys_from_blob, sources_of
 
 _ITEM = """
-SELECT id, kind, session, position, event, seconds, tokens,
+SELECT id, kind, session, speaker, position, event, seconds, tokens,
        superseded_by IS NULL AND duplicate_of IS NULL, terms, keys
 FROM items LEFT JOIN vectors ON item = id
 """
@@ -31,6 +31,10 @@ def catch_up(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -
     if not index.id.size:
         index.last_event = _last(connection, "id", "events", scope_id)
         index.last_change = _last(connection, "seq", "changes", scope_id)
+    rows = connection.execute(
+        "SELECT id, name FROM speakers WHERE scope = ? ORDER BY id", (scope_id,)
+    ).fetchall()
+    index.name_speakers(rows)
     _append_items(connection, scope_id, index)
     _apply_events(connection, scope_id, index)
     _apply_changes(connection, scope_id, index)
@@ -73,7 +77,7 @@ def _apply_changes(connection: sqlite3.Connection, scope_id: int, index: ScopeIn
 
 
 def _batch(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], dim: int) -> Batch:
-    ids, kinds, sessions, positions, events, seconds, tokens, shown, words, keys = zip(
+    ids, kinds, sessions, speakers, positions, events, seconds, tokens, shown, words, keys = zip(
         *rows, strict=True
     )
     sources = [
@@ -86,6 +90,7 @@ def _batch(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], dim: i
         is_unit=np.array([kind == "unit" for kind in kinds]),
         shown=np.array(shown, np.bool_),
         session=np.array(sessions, np.int64),
+        speaker=np.array([speaker or 0 for speaker in speakers], np.int64),
         position=np.array(positions, np.int64),
         event=np.array([-1 if event is None else event for event in events], np.int64),
         seconds=np.array(seconds, np.float64),

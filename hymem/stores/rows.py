@@ -20,11 +20,11 @@ T = TypeVar("T")
 # Well below SQLite's limit of 32,766 parameters in one statement.
 PARAMETERS = 500
 
-TURN_COLUMNS = (
-    "i.id, i.role, i.speaker, i.text, i.time, s.name, i.position, i.source_id, i.metadata"
-)
+TURN_COLUMNS = "i.id, i.role, p.name, i.text, i.time, s.name, i.position, i.source_id, i.metadata"
 UNIT_COLUMNS = "i.id, i.text, i.time, i.event, s.name, i.superseded_by, i.duplicate_of, i.metadata"
-FROM_ITEMS = "FROM items i JOIN sessions s ON s.id = i.session"
+FROM_ITEMS = (
+    "FROM items i JOIN sessions s ON s.id = i.session LEFT JOIN speakers p ON p.id = i.speaker"
+)
 
 
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -122,12 +122,15 @@ def event_from_row(connection: sqlite3.Connection, row: Sequence[Any]) -> Event:
     """``row``: id, session name, time, status, attempts, error."""
     event_id, session, time, status, attempts, error = row
     turns = connection.execute(
-        "SELECT turn FROM event_turns WHERE event = ? ORDER BY turn", (event_id,)
-    )
+        "SELECT t.turn, i.event FROM event_turns t JOIN items i ON i.id = t.turn"
+        " WHERE t.event = ? ORDER BY t.turn",
+        (event_id,),
+    ).fetchall()
     return Event(
         id=event_id,
         session_id=session,
-        turns=tuple(turn for (turn,) in turns),
+        turns=tuple(turn for turn, _ in turns),
+        overlap=frozenset(turn for turn, home in turns if home != event_id),
         time=time_from_text(time),
         status=status,
         attempts=attempts,

@@ -43,6 +43,13 @@ CREATE TABLE sessions (
     UNIQUE (scope, name)
 );
 
+CREATE TABLE speakers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (scope, name)
+);
+
 CREATE TABLE items (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     scope INTEGER NOT NULL,
@@ -54,7 +61,7 @@ CREATE TABLE items (
     seconds REAL,
     tokens INTEGER NOT NULL,
     role TEXT,
-    speaker TEXT,
+    speaker INTEGER,
     source_id TEXT,
     recalled INTEGER NOT NULL DEFAULT 0,
     fact TEXT,

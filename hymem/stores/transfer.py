@@ -11,6 +11,7 @@ from hymem.errors import InputError
 from hymem.messages import clean_text
 from hymem.stores.items import Items, terms_blob
 from hymem.stores.rows import (
+    FROM_ITEMS,
     metadata_from_text,
     metadata_to_text,
     seconds_of,
@@ -65,8 +66,9 @@ class Transfer(Items):
     def _dump_scope(
         self, connection: sqlite3.Connection, scope_id: int
     ) -> Iterator[dict[str, Any]]:
-        columns = ", ".join(f"i.{name}" for name in _ITEM_FIELDS)
-        items = f"SELECT s.name, {columns} FROM items i JOIN sessions s ON s.id = i.session"
+        names = {"speaker": "p.name"}
+        columns = ", ".join(names.get(name, f"i.{name}") for name in _ITEM_FIELDS)
+        items = f"SELECT s.name, {columns} {FROM_ITEMS}"
         items += " WHERE i.scope = ? AND i.kind = ? ORDER BY i.id"
         for session, *values in connection.execute(items, (scope_id, "turn")):
             yield _record("turn", session, values)
@@ -161,7 +163,7 @@ class _Loader:
         if not covered and self._known.intersection(turns):
             return  # The store has segmented these turns itself.
         status = "pending" if record["status"] == "leased" else record["status"]
-        session = self._store._make_session(self._connection, scope_id, record["session_id"])
+        session = self._number("sessions", scope_id, record["session_id"])
         made = self._connection.execute(
             "INSERT INTO events (scope, session, time, status, attempts, error)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -206,6 +208,9 @@ class _Loader:
                 self._connection, scope_id, item, record["event"], record["text"], record["at"]
             )
 
+    def _number(self, table: str, scope_id: int, name: str) -> int:
+        return self._store._number(self._connection, table, scope_id, clean_text(name))
+
     def _insert(
         self,
         scope_id: int,
@@ -216,9 +221,10 @@ class _Loader:
     ) -> int:
         text = clean_text(record["text"])
         lexical = clean_text(record.get("lexical", text))
-        session = self._store._make_session(
-            self._connection, scope_id, clean_text(record["session_id"])
-        )
+        session = self._number("sessions", scope_id, record["session_id"])
+        speaker = None
+        if kind == "turn":
+            speaker = self._number("speakers", scope_id, record["speaker"])
         made = self._connection.execute(
             _INSERT_ITEM,
             (
@@ -231,7 +237,7 @@ class _Loader:
                 seconds_of(time_from_text(record.get("time"))),
                 record["tokens"],
                 record.get("role"),
-                record.get("speaker"),
+                speaker,
                 record.get("source_id"),
                 record.get("recalled", 0),
                 record.get("fact"),
