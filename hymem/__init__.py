@@ -1,1 +1,119 @@
-"""HyMem: long-term memory for LLM chat applications."""
+"""HyMem: long-term memory for LLM chat applications.
+
+>>> from hymem import HyMem
+>>> memory = HyMem("chat.db")
+>>> memory.add("I moved to Lyon last week.", user_id="ana")
+>>> memory.recall("Where does Ana live?", user_id="ana").text
+
+Public names are loaded on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hymem.aio import AsyncHyMem
+    from hymem.chat import ChatReply
+    from hymem.embed import reembed
+    from hymem.errors import (
+        BudgetError,
+        EncoderError,
+        EncoderMismatchError,
+        HyMemError,
+        InputError,
+        LLMError,
+        LLMOutputError,
+        NotFoundError,
+        PriceError,
+        StoreError,
+        StoreVersionError,
+    )
+    from hymem.memory import HyMem
+    from hymem.types import (
+        LLM,
+        Answer,
+        Budget,
+        Completion,
+        Config,
+        Context,
+        Encoder,
+        Event,
+        Extractor,
+        Filter,
+        Hit,
+        Message,
+        Scope,
+        Segmenter,
+        Statement,
+        Turn,
+        Unit,
+        Usage,
+    )
+
+_HOMES = {
+    "aio": ("AsyncHyMem",),
+    "chat": ("ChatReply",),
+    "embed": ("reembed",),
+    "errors": (
+        "BudgetError", "EncoderError", "EncoderMismatchError", "HyMemError", "InputError",
+        "LLMError", "LLMOutputError", "NotFoundError", "PriceError", "StoreError",
+        "StoreVersionError",
+    ),
+    "memory": ("HyMem",),
+    "types": (
+        "LLM", "Answer", "Budget", "Completion", "Config", "Context", "Encoder", "Event",
+        "Extractor", "Filter", "Hit", "Message", "Scope", "Segmenter", "Statement", "Turn", "Unit",
+        "Usage",
+    ),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "LLM",
+    "Answer",
+    "AsyncHyMem",
+    "Budget",
+    "BudgetError",
+    "ChatReply",
+    "Completion",
+    "Config",
+    "Context",
+    "Encoder",
+    "EncoderError",
+    "EncoderMismatchError",
+    "Event",
+    "Extractor",
+    "Filter",
+    "Hit",
+    "HyMem",
+    "HyMemError",
+    "InputError",
+    "LLMError",
+    "LLMOutputError",
+    "Message",
+    "NotFoundError",
+    "PriceError",
+    "Scope",
+    "Segmenter",
+    "Statement",
+    "StoreError",
+    "StoreVersionError",
+    "Turn",
+    "Unit",
+    "Usage",
+    "reembed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'hymem' has no attribute {name!r}")
+    value = getattr(import_module(f"hymem.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -94,9 +94,7 @@ class Ingestor:
             lease := self.store.lease_events(scope, EVENTS_PER_LEASE, LEASE_SECONDS)
         ):
             with self.charging(lease.scope):
-                turns = [self.store.turns(lease.scope, event.turns) for event in lease.events]
-                for event, result in zip(lease.events, self._extract_batch(turns), strict=True):
-                    done += self._complete(lease, event, result)
+                done += self._extract_lease(lease)
         return done
 
     def charging(self, scope: Scope) -> AbstractContextManager[Meter]:
@@ -180,6 +178,29 @@ class Ingestor:
                 covered = end
         return events
 
+    def _extract_lease(self, lease: Lease) -> int:
+        turns = [self.store.turns(lease.scope, event.turns) for event in lease.events]
+        results = self._extract_batch(turns)
+        found = [
+            _fresh(result, event) if isinstance(result, list) else []
+            for event, result in zip(lease.events, results, strict=True)
+        ]
+        texts = [[statement.text for statement in statements] for statements in found]
+        try:
+            vectors = encode_groups(self.encoder, texts)
+        except (EncoderError, BudgetError) as error:
+            vectors, results = [], [error] * len(results)
+        done = 0
+        for number, (event, result) in enumerate(zip(lease.events, results, strict=True)):
+            if isinstance(result, HyMemError):
+                log.warning("event %d stays pending: %s", event.id, result)
+                self.store.fail_event(lease, event.id, str(result))
+            else:
+                units = self._units(lease.scope, event, found[number], vectors[number])
+                self.store.complete_event(lease, event.id, units)
+                done += 1
+        return done
+
     def _extract_batch(self, batch: Sequence[Sequence[Turn]]) -> list[list[Statement] | HyMemError]:
         """Statements per event, or the error that befell it; one bad event spoils no other."""
         try:
@@ -189,28 +210,18 @@ class Ingestor:
                 return [error]
         return [self._extract_batch([turns])[0] for turns in batch]
 
-    def _complete(self, lease: Lease, event: Event, result: list[Statement] | HyMemError) -> int:
-        try:
-            if isinstance(result, HyMemError):
-                raise result
-            units = self._units(lease.scope, event, result)
-        except (LLMError, EncoderError, BudgetError) as error:
-            log.warning("event %d stays pending: %s", event.id, error)
-            self.store.fail_event(lease, event.id, str(error))
-            return 0
-        self.store.complete_event(lease, event.id, units)
-        return 1
-
-    def _units(self, scope: Scope, event: Event, statements: Sequence[Statement]) -> list[NewUnit]:
-        unique = list({_normal(statement.text): statement for statement in statements}.values())
-        if not unique:
-            return []
-        texts = [statement.text for statement in unique]
-        vectors, tokens = self.encoder.encode(texts), count_many(texts)
-        keys = [_fact_key(statement) for statement in unique]
+    def _units(
+        self,
+        scope: Scope,
+        event: Event,
+        statements: Sequence[Statement],
+        vectors: NDArray[np.float32],
+    ) -> list[NewUnit]:
+        keys = [_fact_key(statement) for statement in statements]
         facts = self.store.current_facts(scope, [key for key in keys if key])
+        tokens = count_many([statement.text for statement in statements])
         units = []
-        for statement, vector, count, key in zip(unique, vectors, tokens, keys, strict=True):
+        for statement, vector, count, key in zip(statements, vectors, tokens, keys, strict=True):
             time = statement.time or event.time
             older, newer = _rank_facts(facts.get(key or "", []), statement.text, time)
             units.append(
@@ -242,6 +253,17 @@ class Ingestor:
 def _without_recalled(turns: Sequence[Turn]) -> list[Turn]:
     """The turns as the extractor may read them: recalled text is no new fact."""
     return [replace(turn, text=strip_recalled(turn.text)) for turn in turns]
+
+
+def _fresh(statements: Sequence[Statement], event: Event) -> list[Statement]:
+    """Each statement once, without those that rest on the overlap alone: the event before made
+    them already."""
+    unique = {_normal(statement.text): statement for statement in statements}
+    return [
+        statement
+        for statement in unique.values()
+        if any(event.turns[i] not in event.overlap for i in statement.sources)
+    ]
 
 
 def _normal(text: str) -> str:

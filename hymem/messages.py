@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -49,7 +49,7 @@ def parse_messages(
     default_time = None if timestamp is None else parse_time(timestamp, "timestamp")
     now = datetime.now(UTC)
     said = []
-    for number, message in enumerate(_as_list(messages)):
+    for number, message in enumerate(as_list(messages)):
         where = f"messages[{number}]"
         if not isinstance(message, Mapping):
             raise InputError(f"{where} is {type(message).__name__}; pass a dict with role, content")
@@ -71,6 +71,19 @@ def parse_messages(
             )
         )
     return said
+
+
+def as_list(messages: Messages) -> Sequence[Message | Mapping[str, Any]]:
+    """A string as one user message, a message as a list of one. Raises ``InputError``."""
+    if isinstance(messages, str):
+        return [{"role": "user", "content": messages}]
+    if isinstance(messages, Mapping):
+        return [messages]
+    if isinstance(messages, (list, tuple)):
+        return messages
+    raise InputError(
+        f"messages is {type(messages).__name__}; pass a string, a message dict or a list of them"
+    )
 
 
 def parse_time(value: Time, where: str) -> datetime:
@@ -108,18 +121,6 @@ def clean_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
-
-
-def _as_list(messages: Messages) -> Iterable[Any]:
-    if isinstance(messages, str):
-        return [{"role": "user", "content": messages}]
-    if isinstance(messages, Mapping):
-        return [messages]
-    if isinstance(messages, Sequence):
-        return messages
-    raise InputError(
-        f"messages is {type(messages).__name__}; pass a string, a message dict or a list of them"
-    )
 
 
 def _text_field(message: Mapping[str, Any], name: str, where: str, default: str) -> str:

@@ -63,6 +63,7 @@ class Turn:
 class Event:
     """A topic-coherent run of turns of one session; what extraction reads in one piece.
 
+    ``overlap`` are those of its ``turns`` that it repeats from the event before: context only.
     ``status``: ``pending`` (waits for extraction), ``leased`` (a worker is at it), ``done``,
     ``failed`` (will be tried again by ``flush``; ``error`` says why).
     """
@@ -70,6 +71,7 @@ class Event:
     id: int
     session_id: str
     turns: tuple[int, ...]
+    overlap: frozenset[int] = frozenset()
     time: datetime | None = None
     status: Literal["pending", "leased", "done", "failed"] = "pending"
     attempts: int = 0

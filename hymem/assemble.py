@@ -1,0 +1,115 @@
+"""Which parts a ``HyMem`` is made of, and the defaults for those that the user did not bring."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hymem.ask import Asker
+from hymem.chat import Chatter
+from hymem.cost import Ledger
+from hymem.errors import InputError
+from hymem.ingest import Ingestor
+from hymem.retrieve import Retriever
+from hymem.segment import TopicSegmenter
+from hymem.types import LLM, Config, Encoder, Extractor, Segmenter
+
+if TYPE_CHECKING:
+    from hymem.stores.base import Store
+
+AUTO = "auto"
+DEFAULT_MODEL = "gpt-4.1-mini"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The stages, wired to one store."""
+
+    store: Store
+    encoder: Encoder
+    ledger: Ledger
+    ingestor: Ingestor
+    retriever: Retriever
+    asker: Asker
+    chatter: Chatter | None
+
+
+def assemble(
+    path: str | Path,
+    *,
+    llm: LLM | str | None,
+    encoder: Encoder | None,
+    segmenter: Segmenter | None,
+    extractor: Extractor | None,
+    store: Store | None,
+    config: Config,
+    prices: Mapping[str, tuple[float, float]],
+) -> Parts:
+    """Build the stages; arguments as for ``HyMem``. Opens the store."""
+    model = resolve_llm(llm)
+    plain = encoder or default_encoder()
+    store = store or open_store(path, plain)
+    ledger = Ledger(store, prices)
+    metered = ledger.encoder(plain)
+    extract = extractor or _default_extractor(model, ledger)
+    retriever = Retriever(store, metered, config)
+    asker = Asker(store, retriever, model, ledger, config)
+    return Parts(
+        store=store,
+        encoder=metered,
+        ledger=ledger,
+        ingestor=Ingestor(
+            store, metered, segmenter or TopicSegmenter(), extract, ledger, config.scope_budget
+        ),
+        retriever=retriever,
+        asker=asker,
+        chatter=None if model is None else Chatter(asker, model, ledger, config),
+    )
+
+
+def default_encoder() -> Encoder:
+    """The spiking encoder that ships with the package."""
+    from snn_encoder import SpikingEncoder
+
+    encoder: Encoder = SpikingEncoder.from_pretrained("small")
+    return encoder
+
+
+def open_store(path: str | Path, encoder: Encoder, *, reembed: bool = False) -> Store:
+    """The SQLite store at ``path`` for this encoder's vectors."""
+    from hymem.stores.sqlite import SQLiteStore
+
+    return SQLiteStore(
+        str(path),
+        encoder_name=encoder.name,
+        encoder_version=encoder.version,
+        dim=encoder.dim,
+        reembed=reembed,
+    )
+
+
+def resolve_llm(llm: LLM | str | None) -> LLM | None:
+    """``"auto"`` is OpenAI where its key is set; any other name is a model of the OpenAI API."""
+    if llm is None or not isinstance(llm, str):
+        return llm
+    key = os.environ.get("OPENAI_API_KEY")
+    if llm == AUTO and not key:
+        return None
+    if not key:
+        raise InputError(f"llm={llm!r} needs OPENAI_API_KEY in the environment, or pass a client")
+    from hymem.llm.openai import OpenAIChat
+
+    return OpenAIChat(DEFAULT_MODEL if llm == AUTO else llm)
+
+
+def _default_extractor(llm: LLM | None, ledger: Ledger) -> Extractor:
+    if llm is None:
+        from hymem.offline import OfflineExtractor
+
+        return OfflineExtractor()
+    from hymem.extract import LLMExtractor
+
+    return LLMExtractor(ledger.ambient_llm(llm, "extract"))

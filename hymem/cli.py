@@ -1,0 +1,453 @@
+"""The ``hymem`` command: the API's names, readable tables, ``--json`` everywhere.
+
+Exit codes: 0 done, 1 an error (told on standard error), 2 wrong usage, 3 nothing found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from hymem.errors import HyMemError, InputError
+
+if TYPE_CHECKING:
+    from hymem.memory import HyMem
+
+NOTHING_FOUND = 3
+
+_EXAMPLES = """\
+examples:
+  hymem add "I moved to Lyon last week." --user ana --time 2026-03-02
+  hymem add --file chat.jsonl --user ana      one {"role", "content", ...} a line; - reads the pipe
+  hymem search "where does Ana live" --user ana
+  hymem recall "where does Ana live" --user ana --max-tokens 500
+  hymem ask "Where does Ana live?" --user ana
+  hymem chat --user ana --model gpt-4.1-mini
+  hymem costs --by stage,model
+
+A scope is the exact pair of --user and --agent. Without a model (no OPENAI_API_KEY, no --model),
+everything but chat works by rules, offline.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except HyMemError as error:
+        print(f"hymem: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+# -- the commands --
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    messages = _messages(arguments)
+    with _open(arguments) as memory:
+        ids = memory.add(
+            messages,
+            **_scope(arguments),
+            session_id=arguments.session,
+            timestamp=arguments.time,
+            wait=True,
+        )
+    _show(arguments, {"ids": ids}, f"saved {len(ids)} turn{'s' if len(ids) != 1 else ''}")
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        hits = memory.search(
+            arguments.query, **_scope(arguments), limit=arguments.limit, where=_where(arguments)
+        )
+    rows = [
+        (hit.id, hit.kind, f"{hit.score:.2f}", _day(hit.time), hit.speaker, hit.text)
+        for hit in hits
+    ]
+    _table(arguments, hits, ("id", "kind", "score", "time", "speaker", "text"), rows)
+    return 0 if hits else NOTHING_FOUND
+
+
+def _recall(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        context = memory.recall(
+            arguments.query,
+            **_scope(arguments),
+            max_tokens=arguments.max_tokens,
+            where=_where(arguments),
+        )
+    _show(arguments, context, context.text or "nothing found")
+    return 0 if context.text else NOTHING_FOUND
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        answer = memory.ask(arguments.query, **_scope(arguments), where=_where(arguments))
+    usage = answer.usage
+    spent = "unknown" if usage.usd is None else f"${usage.usd:.6f}"
+    lines = [answer.text, ""]
+    lines += [f"  [{hit.id}] {_day(hit.time)} {hit.speaker}: {hit.text}" for hit in answer.evidence]
+    lines.append(
+        f"tier {answer.tier}, mode {answer.mode}, {usage.calls} calls, "
+        f"{usage.input_tokens + usage.output_tokens} tokens, {spent}"
+    )
+    _show(arguments, answer, "\n".join(lines))
+    return 0 if answer.found else NOTHING_FOUND
+
+
+def _chat(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        history: list[dict[str, str]] = []
+        print("Type a message; an empty line ends the chat.", file=sys.stderr)
+        while (said := _read_line("> ")).strip():
+            history.append({"role": "user", "content": said})
+            reply = []
+            for piece in memory.chat_stream(
+                history, **_scope(arguments), session_id=arguments.session
+            ):
+                print(piece, end="", flush=True)
+                reply.append(piece)
+            print()
+            history.append({"role": "assistant", "content": "".join(reply)})
+        memory.flush(**_scope(arguments))
+    return 0
+
+
+def _get(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        item = memory.get(arguments.id, **_scope(arguments))
+    _show(arguments, item, f"{_day(item.time)} {getattr(item, 'speaker', '')} {item.text}")
+    return 0
+
+
+def _get_all(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        items = memory.get_all(**_scope(arguments), where=_where(arguments), limit=arguments.limit)
+    rows = [
+        (
+            item.id,
+            type(item).__name__.lower(),
+            _day(item.time),
+            getattr(item, "speaker", ""),
+            item.text,
+        )
+        for item in items
+    ]
+    _table(arguments, items, ("id", "kind", "time", "speaker", "text"), rows)
+    return 0 if items else NOTHING_FOUND
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        events = memory.history(arguments.id, **_scope(arguments))
+    rows = [(event["at"], event["event"], event["text"]) for event in events]
+    _table(arguments, events, ("at", "event", "text"), rows)
+    return 0
+
+
+def _update(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        memory.update(arguments.id, arguments.text, **_scope(arguments))
+        memory.flush(**_scope(arguments))
+    _show(arguments, {"updated": arguments.id}, f"updated {arguments.id}")
+    return 0
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        memory.delete(arguments.id, **_scope(arguments))
+        memory.flush(**_scope(arguments))
+    _show(arguments, {"deleted": arguments.id}, f"deleted {arguments.id}")
+    return 0
+
+
+def _delete_all(arguments: argparse.Namespace) -> int:
+    if not arguments.yes:
+        raise InputError("this removes the scope's whole memory; repeat with --yes to do it")
+    with _open(arguments) as memory:
+        count = memory.delete_all(**_scope(arguments))
+    _show(arguments, {"deleted": count}, f"deleted {count} memories")
+    return 0
+
+
+def _flush(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        status = memory.flush(**_scope(arguments))
+    _show(arguments, status, _status_text(asdict(status)))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        status = memory.status(**_scope(arguments))
+    _show(arguments, status, _status_text(asdict(status)))
+    return 0
+
+
+def _costs(arguments: argparse.Namespace) -> int:
+    by = tuple(arguments.by.split(","))
+    with _open(arguments) as memory:
+        rows = memory.costs(by=by, since=arguments.since, **_scope(arguments))
+    columns = (*by, "calls", "input_tokens", "output_tokens", "cached_tokens", "usd", "seconds")
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    _table(arguments, rows, columns, cells)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        count = memory.export(arguments.file, **_scope(arguments))
+    _show(arguments, {"records": count}, f"wrote {count} records to {arguments.file}")
+    return 0
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        count = memory.import_(arguments.file)
+    _show(arguments, {"records": count}, f"read {count} records from {arguments.file}")
+    return 0
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        memory.backup(arguments.file)
+    _show(arguments, {"backup": arguments.file}, f"backup written to {arguments.file}")
+    return 0
+
+
+def _reembed(arguments: argparse.Namespace) -> int:
+    from hymem.embed import reembed
+
+    count = reembed(arguments.db)
+    _show(arguments, {"reembedded": count}, f"embedded {count} memories anew")
+    return 0
+
+
+# -- arguments --
+
+
+def _parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
+    shared = _shared_options()
+    where = _where_options()
+    parser = argparse.ArgumentParser(
+        prog="hymem",
+        description="Long-term memory for LLM chat applications.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"hymem {version('hymem')}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, *more: Any
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=[shared, *more])
+        sub.set_defaults(run=run)
+        return sub
+
+    add = command("add", _add, "save a message, or a file of messages")
+    add.add_argument("text", nargs="?", help="what the user said")
+    add.add_argument("--file", help="JSON lines of messages; - reads standard input")
+    add.add_argument("--session", help="session id of these messages")
+    add.add_argument("--time", help="when it was said, ISO 8601 (default: now)")
+    for name, run, text in (
+        ("search", _search, "list matching turns and units; never asks a model"),
+        ("recall", _recall, "print a block of recalled text for a prompt"),
+        ("ask", _ask, "answer a question from memory"),
+    ):
+        command(name, run, text, where).add_argument("query", help="a question or a few words")
+    _option(commands, "search", "--limit", 10, "how many hits")
+    _option(commands, "recall", "--max-tokens", 1000, "the block's token budget")
+    chat = command("chat", _chat, "talk to the model with the memory on")
+    chat.add_argument("--session", help="session id of this conversation")
+    listing = command("get-all", _get_all, "list the memories of a scope", where)
+    listing.add_argument("--limit", type=int, default=100, help="how many (default 100)")
+    for name, run, text in (
+        ("get", _get, "show one memory"),
+        ("history", _history, "show how one memory changed"),
+        ("update", _update, "replace a memory's text; the old text stays in its history"),
+        ("delete", _delete, "remove one memory and what rests on it"),
+    ):
+        command(name, run, text).add_argument("id", type=int, help="the memory's id")
+    commands.choices["update"].add_argument("text", help="the new text")
+    command(
+        "delete-all", _delete_all, "remove everything of a scope, down to its bytes"
+    ).add_argument("--yes", action="store_true", help="yes, remove it all")
+    command("flush", _flush, "extract what waits, failed events once more included")
+    command("status", _status, "count turns, units and events")
+    costs = command("costs", _costs, "what the model calls cost")
+    costs.add_argument(
+        "--by",
+        default="stage,tier,model",
+        help="group by any of stage,tier,model,user_id,agent_id,day",
+    )
+    costs.add_argument("--since", type=datetime.fromisoformat, help="only calls since this time")
+    for name, run, text in (
+        ("export", _export, "write the memory as JSON lines"),
+        ("import", _import, "read JSON lines that export wrote"),
+        ("backup", _backup, "write a consistent copy of the database"),
+    ):
+        command(name, run, text).add_argument("file", help="the file's path")
+    command("reembed", _reembed, "encode every memory anew with the current encoder")
+    return parser
+
+
+def _option(commands: Any, name: str, option: str, default: int, text: str) -> None:
+    commands.choices[name].add_argument(
+        option, type=int, default=default, help=f"{text} (default {default})"
+    )
+
+
+def _shared_options() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--db", default="hymem.db", help="the SQLite file (default hymem.db)")
+    shared.add_argument("--user", help="user id of the scope")
+    shared.add_argument("--agent", help="agent id of the scope")
+    shared.add_argument("--model", help="chat model (default: gpt-4.1-mini with OPENAI_API_KEY)")
+    shared.add_argument("--base-url", help="an OpenAI-compatible endpoint, e.g. a local server")
+    shared.add_argument("--json", action="store_true", help="print JSON")
+    return shared
+
+
+def _where_options() -> argparse.ArgumentParser:
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--session", help="only this session")
+    where.add_argument("--after", type=datetime.fromisoformat, help="only from this time on")
+    where.add_argument("--before", type=datetime.fromisoformat, help="only up to this time")
+    return where
+
+
+def _open(arguments: argparse.Namespace) -> HyMem:
+    from hymem.llm.openai import OpenAIChat
+    from hymem.memory import HyMem
+    from hymem.types import LLM
+
+    llm: LLM | str = "auto"
+    if arguments.model or arguments.base_url:
+        if not arguments.model:
+            raise InputError("--base-url needs --model, the model's name at that endpoint")
+        llm = OpenAIChat(arguments.model, base_url=arguments.base_url)
+    return HyMem(arguments.db, llm=llm, background=False)
+
+
+class _Scope(TypedDict):
+    user_id: str | None
+    agent_id: str | None
+
+
+def _scope(arguments: argparse.Namespace) -> _Scope:
+    return {"user_id": arguments.user, "agent_id": arguments.agent}
+
+
+def _where(arguments: argparse.Namespace) -> Any:
+    from hymem.types import Filter
+
+    return Filter(session_id=arguments.session, after=arguments.after, before=arguments.before)
+
+
+def _messages(arguments: argparse.Namespace) -> Any:
+    if (arguments.text is None) == (arguments.file is None):
+        raise InputError("give either a text or --file")
+    if arguments.file is None:
+        return arguments.text
+    if arguments.file == "-":
+        return _json_lines(sys.stdin, "standard input")
+    try:
+        with open(arguments.file, encoding="utf-8") as lines:
+            return _json_lines(lines, arguments.file)
+    except OSError as error:
+        raise InputError(f"cannot read {arguments.file}: {error.strerror}") from None
+
+
+def _json_lines(lines: Iterable[str], name: str) -> list[Any]:
+    messages = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                messages.append(json.loads(line))
+            except ValueError as error:
+                raise InputError(f"{name}, line {number} is not JSON: {error}") from None
+    return messages
+
+
+def _read_line(prompt: str) -> str:
+    try:
+        return input(prompt if sys.stdin.isatty() else "")
+    except EOFError:
+        return ""
+
+
+# -- output --
+
+
+def _show(arguments: argparse.Namespace, value: Any, text: str) -> None:
+    print(_json(value) if arguments.json else text)
+
+
+def _table(
+    arguments: argparse.Namespace,
+    values: Any,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+) -> None:
+    if arguments.json:
+        print(_json(values))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=box.SIMPLE)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, default=str, indent=2)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(item) for key, item in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _status_text(status: Mapping[str, Any]) -> str:
+    return "\n".join(
+        f"{name.replace('_', ' '):12} {value}"
+        for name, value in status.items()
+        if not isinstance(value, Mapping)
+    ) + "".join(f"\nevents {name:9} {count}" for name, count in status["events"].items())
+
+
+def _day(time: datetime | None) -> str:
+    return time.strftime("%Y-%m-%d") if time else ""
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return "unknown" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

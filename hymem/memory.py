@@ -1,0 +1,456 @@
+"""``HyMem``, the public face: one object, one store, every stage behind it."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from hymem.errors import InputError, NotFoundError
+from hymem.messages import Messages, Time, as_list, clean_text, parse_messages, parse_time
+from hymem.types import (
+    LLM,
+    Answer,
+    Budget,
+    Config,
+    Context,
+    Encoder,
+    Extractor,
+    Filter,
+    Hit,
+    Scope,
+    Segmenter,
+    Turn,
+    Unit,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hymem.chat import ChatReply, Chatter
+    from hymem.stores.base import Status, Store
+    from hymem.worker import Worker
+
+
+class HyMem:
+    """Long-term memory for a chat application.
+
+    ``path``: the SQLite file, created if absent (``":memory:"`` keeps nothing).
+    ``llm``: a model's name at the OpenAI API, any object of the ``LLM`` protocol, ``None`` for no
+    model at all, or ``"auto"``: OpenAI if ``OPENAI_API_KEY`` is set, else no model.
+    ``encoder``, ``segmenter``, ``extractor``, ``store``: your own, by the protocols of
+    ``hymem.types`` and ``hymem.stores.base``. ``prices``: dollars per million tokens,
+    ``{"my-model": (input, output)}``, for models whose price is not known.
+    ``background``: extract behind ``add``; if false, only ``flush`` and ``wait=True`` extract.
+
+    All methods may be called from several threads. A scope is the exact pair (``user_id``,
+    ``agent_id``); an omitted id is a value of its own, never a wildcard.
+
+    Raises ``StoreError`` and its kinds when the file cannot be used, ``EncoderMismatchError`` when
+    it was written with another encoder.
+    """
+
+    def __init__(
+        self,
+        path: str | Path = "hymem.db",
+        *,
+        llm: LLM | str | None = "auto",
+        encoder: Encoder | None = None,
+        segmenter: Segmenter | None = None,
+        extractor: Extractor | None = None,
+        store: Store | None = None,
+        config: Config | None = None,
+        prices: Mapping[str, tuple[float, float]] | None = None,
+        background: bool = True,
+    ) -> None:
+        from hymem.assemble import assemble
+        from hymem.worker import Worker
+
+        self.config = config or Config()
+        self._parts = assemble(
+            path,
+            llm=llm,
+            encoder=encoder,
+            segmenter=segmenter,
+            extractor=extractor,
+            store=store,
+            config=self.config,
+            prices=prices or {},
+        )
+        self._store = self._parts.store
+        self._worker = Worker(self._parts.ingestor) if background else None
+        # Also runs when the object is dropped unclosed, and at the interpreter's exit.
+        self._finalizer = weakref.finalize(self, _close, self._worker, self._store)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder in use."""
+        return self._parts.encoder
+
+    # -- writing --
+
+    def add(
+        self,
+        messages: Messages,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        timestamp: Time | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        wait: bool = False,
+    ) -> list[int]:
+        """Save what was said: a string, a message or a list of messages (``{role, content, name?,
+        timestamp?, id?, session_id?, metadata?}``). The keyword arguments are defaults for
+        messages without their own.
+
+        When this returns, the turns are on disk and searchable; their ids are returned, in order.
+        Units follow in the background, or before the return with ``wait=True``. A message whose
+        ``id`` the scope already has is not added again.
+
+        Raises ``InputError`` for malformed messages (nothing is saved then) and ``StoreError``.
+        """
+        scope = _scope(user_id, agent_id)
+        said = parse_messages(
+            messages, session_id=session_id, timestamp=timestamp, metadata=metadata
+        )
+        ids = self._parts.ingestor.append(scope, said)
+        if wait:
+            self._flush_scope(scope)
+        elif ids:
+            self._notify(scope)
+        return ids
+
+    def flush(self, *, user_id: str | None = None, agent_id: str | None = None) -> Status:
+        """Extract everything that waits, in this scope (or in all, with no id given), failed events
+        once more included; the status afterwards. Events that fail again stay visible there."""
+        if user_id is None and agent_id is None:
+            scopes = self._store.scopes()
+        else:
+            scopes = [_scope(user_id, agent_id)]
+        for scope in scopes:
+            self._flush_scope(scope)
+        return self._store.status(scopes[0] if len(scopes) == 1 else None)
+
+    # -- reading --
+
+    def search(
+        self,
+        query: str,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        limit: int = 10,
+        where: Filter | None = None,
+        vector: NDArray[np.float32] | None = None,
+    ) -> list[Hit]:
+        """The best ``limit`` turns and units for ``query``, best first; never calls a model.
+
+        ``vector`` (``float32[dim]``, unit length) spares the encoder when the caller has it.
+        Raises ``InputError``.
+        """
+        _check_query(query)
+        _check_positive(limit, "limit")
+        found = self._parts.retriever.retrieve(
+            _scope(user_id, agent_id), clean_text(query), limit=limit, where=where, vector=vector
+        )
+        return list(found.hits)
+
+    def recall(
+        self,
+        question: str,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        max_tokens: int = 1000,
+        where: Filter | None = None,
+        deep: Literal["llm"] | None = None,
+        now: Time | None = None,
+    ) -> Context:
+        """A block of recalled text for the application's own prompt, at most ``max_tokens`` long.
+
+        Few summaries where they suffice, raw text where the gate says they do not. Calls no model
+        unless ``deep="llm"`` lets the model choose what is read. ``now`` is the time that "last
+        week" in the question counts from (default: now). Raises ``InputError``.
+        """
+        _check_query(question)
+        _check_positive(max_tokens, "max_tokens")
+        return self._parts.asker.recall(
+            _scope(user_id, agent_id),
+            clean_text(question),
+            max_tokens=max_tokens,
+            where=where,
+            deep=deep,
+            now=_time(now),
+        )
+
+    def ask(
+        self,
+        question: str,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        where: Filter | None = None,
+        budget: Budget | None = None,
+        now: Time | None = None,
+    ) -> Answer:
+        """HyMem's own answer, with its evidence and cost.
+
+        ``budget`` caps this question (default: ``config.question_budget``); when it is reached, the
+        best answer so far comes back with ``budget_reached`` set. Raises ``InputError``,
+        ``LLMError`` when the model cannot be reached, ``PriceError`` for a dollar cap on a model
+        of unknown price, ``BudgetError`` when not even one call fits.
+        """
+        _check_query(question)
+        return self._parts.asker.ask(
+            _scope(user_id, agent_id),
+            clean_text(question),
+            where=where,
+            budget=budget,
+            now=_time(now),
+        )
+
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        max_tokens: int = 1000,
+        where: Filter | None = None,
+        budget: Budget | None = None,
+        now: Time | None = None,
+    ) -> ChatReply:
+        """Recall, let the model reply, remember both sides.
+
+        ``messages`` is the conversation so far and ends with the user's words; at most
+        ``max_tokens`` of memory join the prompt. The user's messages since the last reply and the
+        reply itself are added to the memory; earlier ones are taken as added before.
+
+        Raises ``InputError`` (also when no model is configured), ``LLMError`` (nothing is saved
+        then), ``BudgetError``, ``PriceError``.
+        """
+        scope = _scope(user_id, agent_id)
+        return self._chatter().reply(
+            scope,
+            as_list(messages),
+            self._saver(scope, session_id),
+            max_tokens=max_tokens,
+            where=where,
+            budget=budget,
+            now=_time(now),
+        )
+
+    def chat_stream(
+        self,
+        messages: Messages,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        session_id: str | None = None,
+        max_tokens: int = 1000,
+        where: Filter | None = None,
+        budget: Budget | None = None,
+        now: Time | None = None,
+    ) -> Iterator[str]:
+        """As ``chat``, yielding the reply in pieces as they come. A reader who leaves early is
+        remembered with what was shown."""
+        scope = _scope(user_id, agent_id)
+        return self._chatter().stream(
+            scope,
+            as_list(messages),
+            self._saver(scope, session_id),
+            max_tokens=max_tokens,
+            where=where,
+            budget=budget,
+            now=_time(now),
+        )
+
+    # -- looking after the store --
+
+    def get(
+        self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
+    ) -> Turn | Unit:
+        """The turn or unit with this id. Raises ``NotFoundError``."""
+        scope = _scope(user_id, agent_id)
+        found: Sequence[Turn | Unit] = self._store.turns(scope, [item_id])
+        found = found or self._store.units(scope, [item_id])
+        if not found:
+            raise NotFoundError(f"no memory {item_id} in this scope")
+        return found[0]
+
+    def get_all(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        where: Filter | None = None,
+        limit: int | None = None,
+    ) -> list[Turn | Unit]:
+        """The scope's turns and units by id, oldest first; superseded units included."""
+        scope, kind = _scope(user_id, agent_id), where.kind if where else None
+        found: list[Turn | Unit] = []
+        if kind != "unit":
+            found += self._store.list_turns(scope, where, limit=limit)
+        if kind != "turn":
+            found += self._store.list_units(scope, where, limit=limit)
+        return sorted(found, key=lambda item: item.id)[:limit]
+
+    def update(
+        self, item_id: int, text: str, *, user_id: str | None = None, agent_id: str | None = None
+    ) -> None:
+        """Replace a memory's text. The old text stays in its history; a turn's event is extracted
+        anew. Raises ``NotFoundError``, ``InputError``."""
+        if not isinstance(text, str) or not text.strip():
+            raise InputError("text must not be empty; to remove a memory, use delete")
+        item = self.get(item_id, user_id=user_id, agent_id=agent_id)
+        self._parts.ingestor.update(_scope(user_id, agent_id), item, clean_text(text))
+        self._notify(_scope(user_id, agent_id))
+
+    def delete(
+        self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
+    ) -> None:
+        """Remove a turn or unit and its text. With a turn go the units that rest on it; what they
+        owed to other turns is extracted anew from those. Raises ``NotFoundError``."""
+        self._store.delete(_scope(user_id, agent_id), item_id)
+        self._notify(_scope(user_id, agent_id))
+
+    def delete_all(self, *, user_id: str | None = None, agent_id: str | None = None) -> int:
+        """Remove everything of this scope, so that no byte of its text is left on disk; how many
+        turns and units were removed."""
+        return self._store.delete_all(_scope(user_id, agent_id))
+
+    def history(
+        self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
+    ) -> list[Mapping[str, Any]]:
+        """How a memory changed, oldest first: ``{"event", "text", "at"}``. Raises
+        ``NotFoundError``."""
+        return self._store.history(_scope(user_id, agent_id), item_id)
+
+    def export(
+        self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
+    ) -> int:
+        """Write turns, units and their links as JSON lines: of this scope, or of all scopes if no
+        id is given. How many records. Raises ``InputError`` if the file cannot be written."""
+        scope = None if user_id is None and agent_id is None else _scope(user_id, agent_id)
+        try:
+            with open(path, "w", encoding="utf-8") as file:
+                return _write_lines(file, self._store.dump(scope))
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+    def import_(self, path: str | Path) -> int:
+        """Add what ``export`` wrote; how many records. Turns whose ``source_id`` the scope already
+        has are left out. Raises ``InputError`` naming the first bad line; nothing is added then."""
+        try:
+            with open(path, encoding="utf-8") as file:
+                count = self._store.load(_read_lines(file, str(path)))
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from None
+        self._parts.ingestor.embed_missing()
+        return count
+
+    def backup(self, path: str | Path) -> None:
+        """Write a consistent copy of the database, while it is in use. Raises ``StoreError``."""
+        self._store.backup(str(path))
+
+    def costs(
+        self,
+        *,
+        by: Sequence[str] = ("stage", "tier", "model"),
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        since: datetime | None = None,
+    ) -> list[dict[str, Any]]:
+        """What was spent, grouped ``by`` any of stage, tier, model, scope and day: of this scope,
+        or of all if no id is given. Raises ``InputError`` for an unknown group."""
+        scope = None if user_id is None and agent_id is None else _scope(user_id, agent_id)
+        return self._parts.ledger.costs(scope, by, since)
+
+    def status(self, *, user_id: str | None = None, agent_id: str | None = None) -> Status:
+        """Counts of this scope, or of the whole store if no id is given: turns, units, events by
+        status, and what waits for segmentation or for the encoder."""
+        scope = None if user_id is None and agent_id is None else _scope(user_id, agent_id)
+        return self._store.status(scope)
+
+    def close(self) -> None:
+        """End the background thread and close the file. What is not yet extracted is kept, and
+        extracted when the store is next flushed or added to. Safe to call twice."""
+        self._finalizer()
+
+    def __enter__(self) -> HyMem:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _flush_scope(self, scope: Scope) -> None:
+        self._store.retry_failed(scope)
+        self._parts.ingestor.segment(scope, close=True)
+        self._parts.ingestor.extract(scope)
+
+    def _chatter(self) -> Chatter:
+        if self._parts.chatter is None:
+            raise InputError(
+                "chat needs a model: set OPENAI_API_KEY, or pass llm=OpenAIChat(model, "
+                "base_url=...) for any OpenAI-compatible endpoint"
+            )
+        return self._parts.chatter
+
+    def _saver(self, scope: Scope, session_id: str | None) -> Callable[[Messages], object]:
+        return lambda messages: self.add(
+            messages, user_id=scope.user_id, agent_id=scope.agent_id, session_id=session_id
+        )
+
+    def _notify(self, scope: Scope) -> None:
+        if self._worker is not None:
+            self._worker.notify(scope)
+
+
+def _close(worker: Worker | None, store: Store) -> None:
+    if worker is not None:
+        worker.stop()
+    store.close()
+
+
+def _scope(user_id: str | None, agent_id: str | None) -> Scope:
+    for name, value in (("user_id", user_id), ("agent_id", agent_id)):
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{name} is {type(value).__name__}; pass a string")
+    return Scope(user_id, agent_id)
+
+
+def _time(value: Time | None) -> datetime | None:
+    return None if value is None else parse_time(value, "now")
+
+
+def _check_query(query: str) -> None:
+    if not isinstance(query, str) or not query.strip():
+        raise InputError("the query must be a string with at least one character")
+
+
+def _check_positive(number: int, name: str) -> None:
+    if not isinstance(number, int) or number < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, not {number!r}")
+
+
+def _write_lines(file: TextIO, records: Iterable[Mapping[str, Any]]) -> int:
+    count = 0
+    for record in records:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        count += 1
+    return count
+
+
+def _read_lines(file: TextIO, name: str) -> Iterator[Mapping[str, Any]]:
+    for number, line in enumerate(file, 1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{name}, line {number} is not JSON: {error}") from None
+        yield record
