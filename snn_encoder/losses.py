@@ -59,7 +59,6 @@ def info_nce(q: Tensor, p: Tensor, tau: float = 0.05) -> Tensor:
     return functional.cross_entropy(scores, torch.arange(len(q), device=q.device))
 
 
-def firing(rates: Tensor, high: float = 0.15, low: float = 0.0) -> Tensor:
-    """Hinge on a level's mean |rate| outside [low, high] (SNN_METHODS 5.4)."""
-    mean = rates.abs().mean()
-    return functional.relu(mean - high) + functional.relu(low - mean)
+def firing(mean: Tensor, high: float = 0.15, low: float = 0.0) -> Tensor:
+    """Hinge on the levels' mean |rate| outside [low, high], summed (SNN_METHODS 5.4)."""
+    return (functional.relu(mean - high) + functional.relu(low - mean)).sum()

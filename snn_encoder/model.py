@@ -99,13 +99,13 @@ class Output:
 
     Attributes:
         vectors: [S, B, dim], not normalised.
-        rates: the firing of each level, [S, n, channels] (signed for ternary spikes); level 0
-            has one row per distinct token.
-        means: sentence means of each level's rates, [S, B, channels].
+        firing: mean |rate| per neuron and step of each level, over all tokens, [levels].
+        means: sentence means of each level's rates (signed for ternary spikes),
+            [S, B, channels].
     """
 
     vectors: Tensor
-    rates: list[Tensor]
+    firing: Tensor
     means: list[Tensor]
 
 
@@ -195,7 +195,9 @@ class SpikingNet(nn.Module):
             levels, means = self._levels(stacked, inverse, tape, "rates")
         else:
             raise ValueError(f"Unknown method {method!r}: use rate_M, rate_S or bptt.")
-        return Output(self._read(means), levels, means)
+        share = torch.bincount(inverse).to(currents.dtype) / len(inverse)
+        firing = [share @ levels[0].abs().mean((0, 2)), *(x.abs().mean() for x in levels[1:])]
+        return Output(self._read(means), torch.stack(firing), means)
 
     def freeze_statistics(self, frozen: bool = True) -> None:
         """Normalise by running statistics in training too, as evaluation does."""

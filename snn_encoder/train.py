@@ -63,7 +63,7 @@ class Stage:
     rate: float = 1e-3
     table_rate: float = 2e-3
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0, "relational": 1.0})
-    firing: float = 0.14
+    firing: float = 0.13
     perturbation: float = 0.0
     frozen: bool = False
 
@@ -191,8 +191,7 @@ def terms(
         out["self_teacher"] = weights["self_teacher"] * losses.self_teacher(
             output.vectors[0], output.vectors[-1], y
         )
-    hinges = [losses.firing(rates, stage.firing) for rates in output.rates]
-    out["firing"] = weights.get("firing", 5.0) * torch.stack(hinges).sum()
+    out["firing"] = weights.get("firing", 20.0) * losses.firing(output.firing, stage.firing)
     return out
 
 
