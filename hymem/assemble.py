@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from hymem.ask import Asker
 from hymem.chat import Chatter
 from hymem.cost import Ledger
-from hymem.errors import InputError
+from hymem.defaults import default_encoder, open_store, resolve_llm
 from hymem.ingest import Ingestor
 from hymem.retrieve import Retriever
 from hymem.segment import TopicSegmenter
@@ -19,9 +18,6 @@ from hymem.types import LLM, Config, Encoder, Extractor, Segmenter
 
 if TYPE_CHECKING:
     from hymem.stores.base import Store
-
-AUTO = "auto"
-DEFAULT_MODEL = "gpt-4.1-mini"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,41 +64,6 @@ def assemble(
         asker=asker,
         chatter=None if model is None else Chatter(asker, model, ledger, config),
     )
-
-
-def default_encoder() -> Encoder:
-    """The spiking encoder that ships with the package."""
-    from snn_encoder import SpikingEncoder
-
-    encoder: Encoder = SpikingEncoder.from_pretrained("small")
-    return encoder
-
-
-def open_store(path: str | Path, encoder: Encoder, *, reembed: bool = False) -> Store:
-    """The SQLite store at ``path`` for this encoder's vectors."""
-    from hymem.stores.sqlite import SQLiteStore
-
-    return SQLiteStore(
-        str(path),
-        encoder_name=encoder.name,
-        encoder_version=encoder.version,
-        dim=encoder.dim,
-        reembed=reembed,
-    )
-
-
-def resolve_llm(llm: LLM | str | None) -> LLM | None:
-    """``"auto"`` is OpenAI where its key is set; any other name is a model of the OpenAI API."""
-    if llm is None or not isinstance(llm, str):
-        return llm
-    key = os.environ.get("OPENAI_API_KEY")
-    if llm == AUTO and not key:
-        return None
-    if not key:
-        raise InputError(f"llm={llm!r} needs OPENAI_API_KEY in the environment, or pass a client")
-    from hymem.llm.openai import OpenAIChat
-
-    return OpenAIChat(DEFAULT_MODEL if llm == AUTO else llm)
 
 
 def _default_extractor(llm: LLM | None, ledger: Ledger) -> Extractor:

@@ -56,7 +56,7 @@ def reembed(
     The old vectors stay in service until all new ones are there; an interrupted run goes on where
     it stopped. Raises ``StoreError``.
     """
-    from hymem.assemble import default_encoder, open_store
+    from hymem.defaults import default_encoder, open_store
 
     encoder = encoder or default_encoder()
     store = open_store(path, encoder, reembed=True)

@@ -1,0 +1,224 @@
+"""The write path on the real store, encoder and segmenter."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from hymem.context import CLOSE, OPEN
+from hymem.cost import Ledger
+from hymem.defaults import default_encoder, open_store
+from hymem.errors import EncoderError, LLMOutputError
+from hymem.ingest import Ingestor
+from hymem.messages import parse_messages
+from hymem.segment import TopicSegmenter
+from hymem.types import Budget, Scope, Statement, Turn
+
+ANA = Scope("ana")
+ENCODER = default_encoder()
+
+
+class EveryTurn:
+    """An extractor that states each turn as it is, and fails on the word "poison"."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+        self.poisonous = True
+
+    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
+        if self.poisonous and any("poison" in turn.text for turns in events for turn in turns):
+            raise LLMOutputError("no JSON in the reply")
+        self.read += [turn.text for turns in events for turn in turns]
+        return [
+            [
+                Statement(f"{turn.speaker} said {turn.text}", (number,), turn.time)
+                for number, turn in enumerate(turns)
+                if turn.text.strip()
+            ]
+            for turns in events
+        ]
+
+
+class Lives:
+    """States where somebody lives, as a fact that can change."""
+
+    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
+        return [
+            [
+                Statement(f"Ana lives in {turn.text}", (number,), turn.time, "Ana", "home city")
+                for number, turn in enumerate(turns)
+            ]
+            for turns in events
+        ]
+
+
+class Unreachable:
+    """The default encoder behind a line that can be cut."""
+
+    name, version, dim = ENCODER.name, ENCODER.version, ENCODER.dim
+    max_tokens = ENCODER.max_tokens
+    cut = True
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        if self.cut:
+            raise EncoderError("no route to the embedding endpoint")
+        return ENCODER.encode(texts)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = open_store(tmp_path / "m.db", ENCODER)
+    yield store
+    store.close()
+
+
+def make(store, extractor, encoder=ENCODER) -> Ingestor:
+    return Ingestor(store, encoder, TopicSegmenter(), extractor, Ledger(store), Budget())
+
+
+def say(ingestor: Ingestor, *texts: str, session: str = "s1", day: int = 1) -> list[int]:
+    start = datetime(2026, 3, day, 9)
+    messages = [
+        {"role": "user", "name": "Ana", "content": text, "timestamp": start + timedelta(minutes=n)}
+        for n, text in enumerate(texts)
+    ]
+    return ingestor.append(ANA, parse_messages(messages, session_id=session))
+
+
+def settle(ingestor: Ingestor) -> None:
+    ingestor.segment(ANA, close=True)
+    ingestor.extract(ANA)
+
+
+def test_turns_are_searchable_before_any_extraction(store):
+    ids = say(make(store, EveryTurn()), "I keep bees on the roof.")
+    found = store.candidates(ANA, ENCODER.encode(["Who keeps bees?"])[0], "bees", 5)
+    assert list(found.ids) == ids
+
+
+def test_the_newest_sessions_tail_stays_open_until_closed(store):
+    ingestor = make(store, EveryTurn())
+    say(ingestor, "Good morning!", "I bought a boat.", session="s1")
+    say(ingestor, "The boat leaks.", session="s2", day=2)
+    ingestor.segment(ANA, close=False)
+    assert store.status(ANA).unsegmented == 1
+    ingestor.segment(ANA, close=True)
+    assert store.status(ANA).unsegmented == 0
+    sessions = [event.session_id for event in store.events(ANA)]
+    assert set(sessions) == {"s1", "s2"}
+
+
+def test_every_turn_becomes_a_unit_once_although_events_overlap(store):
+    ingestor = make(store, EveryTurn())
+    texts = [f"Number {n}: {word}" for n, word in enumerate("abcdefghijklmnopqrstuvwxyz" * 2)]
+    ids = say(ingestor, *texts)
+    settle(ingestor)
+    assert any(event.overlap for event in store.events(ANA))
+    units = store.list_units(ANA)
+    assert sorted(unit.source_turns for unit in units) == [(i,) for i in ids]
+
+
+def test_one_poisoned_event_spoils_no_other_and_stays_visible(store):
+    extractor = EveryTurn()
+    ingestor = make(store, extractor)
+    say(ingestor, "I like rain.", session="s1")
+    say(ingestor, "This is poison.", session="s2", day=2)
+    say(ingestor, "I like snow.", session="s3", day=3)
+    settle(ingestor)
+    assert store.status(ANA).events == {"done": 2, "failed": 1}
+    (failed,) = [event for event in store.events(ANA) if event.status == "failed"]
+    assert "no JSON" in (failed.error or "")
+    assert len(store.list_units(ANA)) == 2
+    extractor.poisonous = False
+    store.retry_failed(ANA)
+    settle(ingestor)
+    assert store.status(ANA).events == {"done": 3}
+    assert len(store.list_units(ANA)) == 3
+
+
+def test_a_newer_fact_supersedes_the_older_whatever_the_order_of_arrival(store):
+    ingestor = make(store, Lives())
+    say(ingestor, "Rome", session="s1", day=5)
+    settle(ingestor)
+    say(ingestor, "Lyon", session="s2", day=9)
+    settle(ingestor)
+    say(ingestor, "Oslo", session="s0", day=2)
+    settle(ingestor)
+    by_text = {unit.text: unit for unit in store.list_units(ANA)}
+    lyon, rome, oslo = (by_text[f"Ana lives in {city}"] for city in ("Lyon", "Rome", "Oslo"))
+    assert lyon.superseded_by is None
+    assert rome.superseded_by == lyon.id
+    assert oslo.superseded_by == lyon.id
+    assert [event["event"] for event in store.history(ANA, rome.id)][-1] == "supersede"
+
+
+def test_a_repeated_statement_is_linked_not_offered_twice(store):
+    ingestor = make(store, EveryTurn())
+    say(ingestor, "My sister Lea plays the cello in Turin.", session="s1")
+    settle(ingestor)
+    say(ingestor, "My sister Lea plays the cello in Turin!", session="s2", day=2)
+    say(ingestor, "My sister Lea plays the cello since 1999 in Turin.", session="s3", day=3)
+    settle(ingestor)
+    first, again, other = store.list_units(ANA)
+    assert again.duplicate_of == first.id
+    assert other.duplicate_of is None
+    vector = ENCODER.encode(["cello"])[0]
+    found = store.candidates(ANA, vector, "cello", 9, kinds=("unit",))
+    assert set(found.ids) == {first.id, other.id}
+
+
+def test_recalled_text_is_kept_raw_but_is_neither_key_nor_fact(store):
+    extractor = EveryTurn()
+    ingestor = make(store, extractor)
+    block = f"{OPEN}\n[1 March 2026]\nAna: I own a zeppelin.\n{CLOSE}"
+    only, mixed = say(ingestor, block, f"{block} What else do I own?")
+    settle(ingestor)
+    assert store.turns(ANA, [only])[0].text == block
+    assert not any("zeppelin" in text for text in extractor.read)
+    assert not any("zeppelin" in unit.text for unit in store.list_units(ANA))
+    found = store.candidates(ANA, ENCODER.encode(["zeppelin"])[0], "zeppelin", 9)
+    assert only not in found.ids
+    assert not found.lexical.any()
+    assert mixed in found.ids
+
+
+def test_turns_survive_an_encoder_out_of_reach_and_are_embedded_later(store):
+    encoder = Unreachable()
+    ingestor = make(store, EveryTurn(), encoder)
+    (turn,) = say(ingestor, "I fly to Quito on Monday.")
+    assert store.status(ANA).unembedded == 1
+    assert list(store.candidates(ANA, None, "Quito", 5).ids) == [turn]
+    settle(ingestor)
+    assert store.status(ANA).events == {"failed": 1}
+    encoder.cut = False
+    assert ingestor.embed_missing() == 1
+    assert store.status(ANA).unembedded == 0
+    found = store.candidates(ANA, ENCODER.encode(["I fly to Quito on Monday."])[0], "", 5)
+    assert found.dense.max() > 0.7  # its key also names the speaker
+
+
+def test_a_turn_deleted_during_extraction_leaves_no_unit_behind(store):
+    ingestor = make(store, EveryTurn())
+    (turn,) = say(ingestor, "My secret is a tattoo.")
+
+    class DeletesMeanwhile(EveryTurn):
+        def extract(self, events):
+            store.delete(ANA, turn)
+            return super().extract(events)
+
+    settle(make(store, DeletesMeanwhile()))
+    settle(ingestor)
+    assert store.list_units(ANA) == []
+
+
+def test_an_update_replaces_text_keys_and_units(store):
+    ingestor = make(store, EveryTurn())
+    (turn,) = say(ingestor, "I play the tuba.")
+    settle(ingestor)
+    ingestor.update(ANA, store.turns(ANA, [turn])[0], "I play the oboe.")
+    settle(ingestor)
+    assert [unit.text for unit in store.list_units(ANA)] == ["Ana said I play the oboe."]
+    assert not store.candidates(ANA, None, "tuba", 5).lexical.any()
+    assert store.candidates(ANA, None, "oboe", 5).ids.size == 2
+    assert [event["event"] for event in store.history(ANA, turn)] == ["add", "update"]
