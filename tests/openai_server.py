@@ -280,8 +280,7 @@ def _encoded(body: Body, text: str) -> Any:
     """A vector of length 2 (so that a client must scale it), equal for equal words."""
     vector = [0.0] * DIM
     for word in re.findall(r"\w+", text.lower()):
-        digest = hashlib.sha256(word.encode()).digest()
-        vector[digest[0] % DIM] += 1.0 if digest[1] % 2 else -1.0
+        vector[hashlib.sha256(word.encode()).digest()[0] % DIM] += 1.0
     norm = sum(x * x for x in vector) ** 0.5 or 1.0
     vector = [2.0 * x / norm for x in vector]
     if body.get("encoding_format") == "base64":
