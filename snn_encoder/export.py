@@ -21,7 +21,6 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 
 from snn_encoder.inference import FORMAT
-from snn_encoder.layout import TokenConv
 from snn_encoder.model import Block, SpikingNet
 from snn_encoder.neurons import NeuronConfig
 from snn_encoder.train import Recipe, Trainer, load_recipe
@@ -42,11 +41,10 @@ def _put_linear(out: Arrays, name: str, layer: nn.Linear) -> None:
 
 
 def _put_block(out: Arrays, name: str, block: Block) -> None:
-    norm, conv = block.norm, block.conv.module
-    assert isinstance(conv, TokenConv)
+    norm = block.norm
     gain = (norm.weight * torch.rsqrt(norm.running_var + norm.eps)).detach()
     out[f"{name}.linear"], scale = quantised(block.linear.weight.detach())
-    out[f"{name}.taps"] = (conv.weight.detach() * gain * torch.from_numpy(scale)).numpy()
+    out[f"{name}.taps"] = (block.conv.weight.detach() * gain * torch.from_numpy(scale)).numpy()
     out[f"{name}.bias"] = (norm.bias.detach() - norm.running_mean * gain).numpy()
     _put_linear(out, f"{name}.context", block.context)
 

@@ -20,6 +20,7 @@ class Layout:
     Attributes:
         segment: int64 [N], the sentence of each token.
         spaced: int64 [N], each token's row in a sequence with gaps.
+        source: int64 [rows of that sequence], the token of each row, N for a gap.
     """
 
     def __init__(self, lengths: Tensor, gap: int = 2) -> None:
@@ -28,10 +29,12 @@ class Layout:
         self.segment = torch.repeat_interleave(torch.arange(self.count), lengths)
         self.gap = gap
         self.spaced = torch.arange(len(self.segment)) + gap * (self.segment + 1)
-        self.spaced_rows = len(self.segment) + gap * (self.count + 1)
+        tokens = len(self.segment)
+        self.source = torch.full((tokens + gap * (self.count + 1),), tokens)
+        self.source[self.spaced] = torch.arange(tokens)
 
     def to(self, device: str | torch.device) -> Layout:
-        for name in ("lengths", "segment", "spaced"):
+        for name in ("lengths", "segment", "spaced", "source"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
@@ -40,9 +43,15 @@ class Layout:
         total = x.new_zeros(len(x), self.count, x.shape[-1]).index_add(1, self.segment, x)
         return total / self.lengths[:, None]
 
-    def spread(self, x: Tensor) -> Tensor:
-        """Give every token its sentence's row: [k, B, d] to [k, N, d]."""
-        return x.index_select(1, self.segment)
+    def mean_of_distinct(self, x: Tensor, inverse: Tensor) -> Tensor:
+        """Sentence means from rows of distinct tokens: [k, U, d] to [k, B, d].
+
+        Args:
+            inverse: int64 [N], the row of each token.
+        """
+        width = x.shape[1]
+        cells = torch.bincount(self.segment * width + inverse, minlength=self.count * width)
+        return cells.view(self.count, width).to(x.dtype) @ x / self.lengths[:, None]
 
 
 def pack(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Layout]:
@@ -105,11 +114,17 @@ class TokenConv(nn.Module):
         weight[taps // 2] += 1.0
         self.weight = nn.Parameter(weight)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """[k, N, d] to [k, N, d]."""
-        count, _, channels = x.shape
-        spaced = x.new_zeros(count, layout.spaced_rows, channels)
-        spaced = spaced.index_copy(1, layout.spaced, x)
+    def forward(self, x: Tensor, layout: Layout, rows: Tensor | None = None) -> Tensor:
+        """[k, R, d] to [k, N, d].
+
+        Args:
+            rows: int64 [N], the row of x of each token; token i's is row i when left out.
+        """
+        count, height, channels = x.shape
+        source = layout.source
+        if rows is not None:
+            source = torch.cat([rows, rows.new_tensor([height])])[source]
+        spaced = torch.cat([x, x.new_zeros(count, 1, channels)], 1).index_select(1, source)
         out: Tensor = _DepthwiseRows.apply(  # type: ignore[no-untyped-call]
             spaced.view(-1, channels), self.weight
         )

@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snn_encoder.fusion import Fused
 from snn_encoder.layout import Layout, TokenConv
 from snn_encoder.neurons import Neuron, NeuronConfig
-from snn_encoder.ratebp import BatchNorm, Pointwise, SpikingNeuron, Tape, prefix_means
+from snn_encoder.ratebp import BatchNorm, SpikingNeuron, Tape, prefix_means
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,15 @@ def gated(current: Tensor, norm: tuple[Tensor, Tensor], context: Tensor, layout:
     """(scale c + shift) ⊙ 2σ(first half of context) + second half, per sentence."""
     gate, add = context.chunk(2, dim=-1)
     gate = 2 * gate.sigmoid()
-    return torch.addcmul(
-        layout.spread(torch.addcmul(add, gate, norm[1])), current, layout.spread(gate * norm[0])
+    return affine_by_sentence(
+        current, gate * norm[0], torch.addcmul(add, gate, norm[1]), layout.segment
     )
+
+
+@Fused
+def affine_by_sentence(x: Tensor, scale: Tensor, shift: Tensor, segment: Tensor) -> Tensor:
+    """scale x + shift, with scale and shift [k, B, d] of each token's sentence."""
+    return torch.addcmul(shift.index_select(1, segment), x, scale.index_select(1, segment))
 
 
 class Block(nn.Module):
@@ -74,21 +81,21 @@ class Block(nn.Module):
     def __init__(self, width: int, channels: int, config: ModelConfig) -> None:
         super().__init__()
         self.linear = nn.Linear(width, channels, bias=False)
-        self.conv = Pointwise(TokenConv(channels, config.taps), needs_layout=True)
+        self.conv = TokenConv(channels, config.taps)
         self.norm = BatchNorm(channels, gain=config.gain)
         self.context = nn.Linear(width, 2 * channels)
         nn.init.zeros_(self.context.weight)
         nn.init.zeros_(self.context.bias)
         self.neuron = SpikingNeuron(Neuron(channels, config.neuron))
 
-    def steps(self, projected: Tensor, mean: Tensor, tape: Tape) -> Tensor:
-        """Simulate; `projected` is linear(spikes) per token, `mean` the spikes' means."""
-        current = self.conv.steps(projected, tape)
+    def steps(self, spikes: Tensor, mean: Tensor, rows: Tensor | None, tape: Tape) -> Tensor:
+        """Simulate; `mean` is the spikes' sentence means, `rows` as in TokenConv."""
+        current = self.conv(self.linear(spikes), tape.layout, rows)
         norm = self.norm.step_affine(current, tape)
         return self.neuron.steps(gated(current, norm, self.context(mean), tape.layout), tape)
 
-    def rates(self, projected: Tensor, mean: Tensor, tape: Tape) -> Tensor:
-        current = self.conv.rates(projected, tape)
+    def rates(self, spikes: Tensor, mean: Tensor, rows: Tensor | None, tape: Tape) -> Tensor:
+        current = self.conv(self.linear(spikes), tape.layout, rows)
         norm = self.norm.rate_affine(current, tape)
         return self.neuron.rates(gated(current, norm, self.context(mean), tape.layout), tape)
 
@@ -137,17 +144,16 @@ class SpikingNet(nn.Module):
     def _levels(
         self, currents: Tensor, inverse: Tensor, tape: Tape, phase: str
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Run one phase ("steps" or "rates"); return each level's spikes and sentence means."""
+        """Run one phase ("steps" or "rates"); return each level's spikes and sentence means.
+
+        Level 0 has one row per distinct token, since its spikes depend on the token alone.
+        """
         layout: Layout = tape.layout
         spikes = getattr(self.token_neuron, phase)(currents, tape)
-        levels, means = [spikes], [layout.mean(spikes.index_select(1, inverse))]
+        levels, means = [spikes], [layout.mean_of_distinct(spikes, inverse)]
         for index in range(self.depth):
-            block = self.blocks[index]
-            assert isinstance(block, Block)
-            projected = block.linear(spikes)
-            if index == 0:  # spikes of level 0 depend on the token alone: once per distinct one
-                projected = projected.index_select(1, inverse)
-            spikes = getattr(block, phase)(projected, means[-1], tape)
+            rows = inverse if index == 0 else None
+            spikes = getattr(self.blocks[index], phase)(spikes, means[-1], rows, tape)
             levels.append(spikes)
             means.append(layout.mean(spikes))
         return levels, means

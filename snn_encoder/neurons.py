@@ -36,6 +36,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from snn_encoder.fusion import Fused
+
 Reset = Literal["soft", "soft_detached", "hard"]
 Kind = Literal["binary", "ternary", "dual"]
 
@@ -226,6 +228,7 @@ def accumulate(
         state.f_leak = passed * f_leak
 
 
+@Fused
 def simulate(
     currents: Tensor,
     state: State,
@@ -248,22 +251,6 @@ def simulate(
                 state.snapshots[state.t] = (state.rate, state.eligibility, state.leak_eligibility)
         out.append(spikes[0])
     return torch.stack(out)
-
-
-_loops: dict[bool, Callable[..., Tensor]] = {False: simulate}
-_compiled = False
-
-
-def compile_loops() -> None:
-    """Fuse the loop over time steps of the rate-based training pass; needs a C++ compiler.
-
-    About ten times as fast on a CPU, where each of the loop's small operations would go through
-    memory.
-    """
-    global _compiled
-    torch._dynamo.config.specialize_int = True
-    _loops[True] = torch.compile(simulate)
-    _compiled = True
 
 
 class Neuron(nn.Module):
@@ -326,8 +313,9 @@ class Neuron(nn.Module):
         leak = self.leak
         if eligible and isinstance(leak, Tensor):
             leak = leak.detach()
-        loop = _loops[eligible and _compiled]
-        spikes = loop(currents, state, leak, self.config, self.spike, eligible, tuple(snapshots))
+        spikes = simulate(
+            currents, state, leak, self.config, self.spike, eligible, tuple(snapshots)
+        )
         return (spikes if self.amplitude is None else self.amplitude * spikes), state
 
     def rate(self, current: Tensor, state: State, snapshot: int) -> Tensor:

@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snn_encoder.fusion import Fused
 from snn_encoder.neurons import Neuron, State
 
 
@@ -64,16 +65,15 @@ class Pointwise(nn.Module):
     """A map that commutes with the time average (affine, convolution, pooling), unchanged.
 
     Args:
-        module: takes [k, n, d] for any k; `tape.layout` is passed when `needs_layout` is set.
+        module: takes [k, n, d] for any k.
     """
 
-    def __init__(self, module: nn.Module, needs_layout: bool = False) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.needs_layout = needs_layout
 
     def steps(self, x: Tensor, tape: Tape) -> Tensor:
-        out: Tensor = self.module(x, tape.layout) if self.needs_layout else self.module(x)
+        out: Tensor = self.module(x)
         return out
 
     rates = steps
@@ -96,6 +96,13 @@ class SpikingNeuron(nn.Module):
         return torch.stack(
             [self.neuron.rate(row, state, t) for row, t in zip(x, tape.snapshots, strict=True)]
         )
+
+
+@Fused
+def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance over rows [n, d]; torch.var_mean takes several times as long."""
+    mean = rows.mean(0)
+    return mean, (rows - mean).square().mean(0)
 
 
 @dataclass
@@ -148,9 +155,7 @@ class BatchNorm(nn.Module):
         """Return (scale, shift), each [channels], of y = scale x + shift for some steps."""
         if self._fixed:
             return self._affine(self.running_mean, self.running_var)
-        rows = x.flatten(0, -2)
-        mean = rows.mean(0)
-        var = (rows - mean).square().mean(0)  # several times as fast as torch.var_mean on a CPU
+        mean, var = moments(x.flatten(0, -2))
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var, self.momentum)

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_encoder import evaluate, losses
+from snn_encoder import evaluate, fusion, losses
 from snn_encoder.batches import Batches, Corpus, PairSource, neighbours
 from snn_encoder.data import text_chunks
 from snn_encoder.layout import Layout, pack
 from snn_encoder.model import ModelConfig, Output, SpikingNet
-from snn_encoder.neurons import Neuron, compile_loops
+from snn_encoder.neurons import Neuron
 from snn_encoder.teacher import Teacher, VectorCache
 from snn_encoder.tokenizer import load_tokenizer
 
@@ -313,7 +313,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    compile_loops()
+    fusion.enable()
     torch.set_float32_matmul_precision("medium")  # bfloat16 products where the CPU has them
     recipe = load_recipe(args.config)
     args.out.mkdir(parents=True, exist_ok=True)

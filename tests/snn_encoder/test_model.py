@@ -13,13 +13,17 @@ from snn_encoder.ratebp import BatchNorm
 IDS = [[5, 9, 9, 300], [7], [40, 41, 42, 43, 44, 45, 46], [9, 5]]
 
 
-def test_layout_means_and_spreads_sentences() -> None:
-    _, layout = pack(IDS)
+def test_layout_means_are_those_of_sentences() -> None:
+    flat, layout = pack(IDS)
     x = torch.randn(2, len(layout.segment), 3)
     mean = layout.mean(x)
     torch.testing.assert_close(mean[:, 0], x[:, :4].mean(1))
     torch.testing.assert_close(mean[:, 1], x[:, 4])
-    assert torch.equal(layout.spread(mean)[:, 5], mean[:, 2])
+    distinct, inverse = torch.unique(flat, return_inverse=True)
+    rows = torch.randn(2, len(distinct), 3)
+    torch.testing.assert_close(
+        layout.mean_of_distinct(rows, inverse), layout.mean(rows[:, inverse])
+    )
 
 
 def test_token_convolution_is_torchs_within_each_sentence() -> None:
