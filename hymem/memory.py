@@ -83,6 +83,8 @@ class HyMem:
         )
         self._store = self._parts.store
         self._worker = Worker(self._parts.ingestor) if background else None
+        if self._worker is not None:
+            self._worker.resume()
         # Also runs when the object is dropped unclosed, and at the interpreter's exit.
         self._finalizer = weakref.finalize(self, _close, self._worker, self._store)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 
-from hymem.errors import HyMemError
 from hymem.ingest import Ingestor
 from hymem.types import Scope
 
@@ -29,6 +28,11 @@ class Worker:
         self._stopped = False
         self._thread: threading.Thread | None = None
 
+    def resume(self) -> None:
+        """Take up what an earlier process left undone."""
+        for scope in self._ingestor.store.unfinished():
+            self.notify(scope)
+
     def notify(self, scope: Scope) -> None:
         """There is something new in ``scope``."""
         with self._changed:
@@ -51,11 +55,10 @@ class Worker:
 
     def _run(self) -> None:
         while (work := self._next()) is not None:
-            scopes, close = work
-            for scope in scopes:
-                if self._stopped:
-                    return
-                self._process(scope, close)
+            try:
+                self._process(*work)
+            except Exception:  # whatever a user's own extractor raises, the thread must go on
+                log.exception("background extraction stopped; saved turns are safe")
 
     def _next(self) -> tuple[set[Scope], bool] | None:
         """(scopes, whether their open events are to be closed); ``None`` when stopped."""
@@ -77,10 +80,14 @@ class Worker:
         with self._changed:
             self._changed.wait_for(lambda: self._stopped, GATHER_SECONDS)
 
-    def _process(self, scope: Scope, close: bool) -> None:
-        try:
+    def _process(self, scopes: set[Scope], close: bool) -> None:
+        for scope in scopes:
+            if self._stopped:
+                return
             self._ingestor.segment(scope, close=close)
             self._ingestor.extract(scope, lambda: not self._stopped)
-        except HyMemError:
-            # Durable and visible in ``status``; the next flush or process tries again.
-            log.exception("background extraction stopped; saved turns are safe")
+        if close:
+            # Events that another worker has leased are looked at again: it may have died.
+            unfinished = scopes & set(self._ingestor.store.unfinished())
+            with self._changed:
+                self._open |= unfinished

@@ -202,6 +202,11 @@ class Store(Protocol):
 
     def retry_failed(self, scope: Scope | None) -> int: ...
 
+    def unfinished(self) -> list[Scope]:
+        """The scopes with turns to segment or events to extract (leased ones included, failed ones
+        not)."""
+        ...
+
     def events(self, scope: Scope, ids: Sequence[int] | None = None) -> list[Event]: ...
 
     def unembedded(self, limit: int) -> list[tuple[Scope, int, str]]:

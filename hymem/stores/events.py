@@ -116,6 +116,16 @@ class Events(Items):
             scope_id = self._scope_id(connection, scope)
             return connection.execute(f"{query} AND scope = ?", (scope_id,)).rowcount
 
+    def unfinished(self) -> list[Scope]:
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT user_id, agent_id FROM scopes WHERE id IN ("
+                " SELECT scope FROM items WHERE kind = 'turn' AND event IS NULL"
+                " UNION SELECT scope FROM events WHERE status IN ('pending', 'leased'))"
+                " ORDER BY id"
+            ).fetchall()
+        return [Scope(user, agent) for user, agent in rows]
+
     def events(self, scope: Scope, ids: Sequence[int] | None = None) -> list[Event]:
         with self._db.read() as connection:
             scope_id = self._scope_id(connection, scope)
