@@ -118,10 +118,14 @@ class LexicalIndex:
     ) -> NDArray[np.int64]:
         """The ``limit`` best of the ``allowed`` rows (``bool[rows]``, ``None``: all), unordered."""
         rows = self._gather(query, limit * OVERFETCH, allowed)
-        if len(rows) <= limit:
+        if len(rows) <= limit and not self.stale:
             return rows
         scores = self.scores(query, rows)
-        return rows[np.argpartition(-scores, limit)[:limit]]
+        best = (
+            np.argpartition(-scores, limit)[:limit] if len(rows) > limit else np.arange(len(rows))
+        )
+        # A text that was updated is still posted under its old terms, and scores nothing for them.
+        return rows[best[scores[best] > 0]]
 
     def scores(self, query: Query, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """BM25 of each of these rows, ``float32[len(rows)]``."""

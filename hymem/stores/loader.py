@@ -19,15 +19,16 @@ FROM items LEFT JOIN vectors ON item = id
 _ROWS_AT_ONCE = 4096
 
 
-def catch_up(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> bool:
-    """Apply what has happened since the index was last here; false if nothing has.
+def version_of(connection: sqlite3.Connection, scope_id: int) -> int:
+    """Grows with every change of the scope."""
+    query = "SELECT version FROM scopes WHERE id = ?"
+    return int(connection.execute(query, (scope_id,)).fetchone()[0])
+
+
+def catch_up(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
+    """Apply what has happened since the index was last here.
 
     The index must be dropped if this raises, since it may then be half applied."""
-    query = "SELECT version FROM scopes WHERE id = ?"
-    (version,) = connection.execute(query, (scope_id,)).fetchone()
-    # A thread whose view is older than the index finds nothing to do.
-    if version <= index.version:
-        return False
     if not index.id.size:
         index.last_event = _last(connection, "id", "events", scope_id)
         index.last_change = _last(connection, "seq", "changes", scope_id)
@@ -38,8 +39,7 @@ def catch_up(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -
     _append_items(connection, scope_id, index)
     _apply_events(connection, scope_id, index)
     _apply_changes(connection, scope_id, index)
-    index.version = version
-    return True
+    index.version = version_of(connection, scope_id)
 
 
 def _last(connection: sqlite3.Connection, column: str, table: str, scope_id: int) -> int:

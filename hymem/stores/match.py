@@ -149,14 +149,16 @@ class Matching(Items):
     def _catch_up(
         self, connection: sqlite3.Connection, scope: Scope, scope_id: int, index: ScopeIndex
     ) -> None:
-        from hymem.stores.loader import catch_up
+        from hymem.stores.loader import catch_up, version_of
 
+        # A thread whose view is older than the index finds nothing to do.
+        if version_of(connection, scope_id) <= index.version:
+            return
         try:
+            self._check_encoder(connection)
             if index.version < 0:
                 self._upkeep.restore(connection, scope_id, index)
-            if not catch_up(connection, scope_id, index):
-                return
-            self._check_encoder(connection)
+            catch_up(connection, scope_id, index)
         except BaseException:
             self._forget_index(scope)
             raise

@@ -148,18 +148,18 @@ class _Loader:
 
     def _turn(self, scope_id: int, record: Mapping[str, Any]) -> None:
         source = record.get("source_id")
-        known = self._store._known_source(self._connection, scope_id, source)
-        if known is not None:
-            self._items[record["id"]] = known
-            self._known.add(known)
-            return
-        new = self._insert(scope_id, "turn", record, self._base[scope_id] + record["position"])
+        new = self._store._known_source(self._connection, scope_id, source)
+        if new is not None:
+            self._items[record["id"]] = new
+            self._known.add(new)
+        else:
+            new = self._insert(scope_id, "turn", record, self._base[scope_id] + record["position"])
         if record.get("event") is not None:
             self._covering[new] = record["event"]
 
     def _event(self, scope_id: int, record: Mapping[str, Any]) -> None:
         turns = [self._items[turn] for turn in record["turns"]]
-        covered = [turn for turn in turns if self._covering.get(turn) == record["id"]]
+        covered = [turn for turn in turns if self._covers(record["id"], turn)]
         if not covered and self._known.intersection(turns):
             return  # The store has segmented these turns itself.
         status = "pending" if record["status"] == "leased" else record["status"]
@@ -177,6 +177,12 @@ class _Loader:
         self._connection.executemany(
             "UPDATE items SET event = ? WHERE id = ?", [(new, turn) for turn in covered]
         )
+
+    def _covers(self, event: int, turn: int) -> bool:
+        if self._covering.get(turn) != event:
+            return False
+        row = self._connection.execute("SELECT event FROM items WHERE id = ?", (turn,)).fetchone()
+        return bool(row[0] is None)
 
     def _unit(self, scope_id: int, record: Mapping[str, Any]) -> None:
         event = record.get("event")

@@ -1,0 +1,77 @@
+"""A small real encoder (hashed words, projected at random) and short ways to fill a store."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hymem.stores.base import NewTurn, NewUnit
+from hymem.stores.sqlite import SQLiteStore
+from hymem.text import terms
+from hymem.types import Scope
+
+DIM = 32
+ANA = Scope("ana")
+BEN = Scope("ben")
+
+
+def encode(text: str) -> NDArray[np.float32]:
+    """``float32[DIM]``, a unit vector: the sum of one fixed random vector per term."""
+    total = np.random.default_rng(1).normal(size=DIM) * 1e-3
+    for term in terms(text):
+        total = total + np.random.default_rng(zlib.crc32(term.encode())).normal(size=DIM)
+    return (total / np.linalg.norm(total)).astype(np.float32)
+
+
+def turn(text: str, session: str = "s1", *, keys: int = 1, **more: Any) -> NewTurn:
+    fields: dict[str, Any] = {
+        "role": "user",
+        "speaker": "Ana",
+        "text": text,
+        "lexical": text,
+        "tokens": len(text.split()),
+        "vectors": np.array([encode(f"{text} {'x' * part}") for part in range(keys)]),
+        "session_id": session,
+    }
+    if not keys:
+        fields["vectors"] = np.zeros((0, DIM), np.float32)
+    return NewTurn(**{**fields, **more})
+
+
+def unit(text: str, sources: Sequence[int], **more: Any) -> NewUnit:
+    fields: dict[str, Any] = {
+        "text": text,
+        "lexical": text,
+        "tokens": len(text.split()),
+        "vector": encode(text),
+        "time": datetime(2026, 3, 2),
+        "source_turns": tuple(sources),
+    }
+    return NewUnit(**{**fields, **more})
+
+
+def open_store(path: str | Path, **more: Any) -> SQLiteStore:
+    fields = {"encoder_name": "hashed", "encoder_version": "1", "dim": DIM}
+    return SQLiteStore(str(path), **{**fields, **more})
+
+
+def extract(
+    store: SQLiteStore, scope: Scope, turns: Sequence[int], units: Sequence[NewUnit]
+) -> tuple[int, list[int]]:
+    """One finished event over ``turns``: its id and its units' ids."""
+    store.add_events(scope, [(turns, turns)])
+    lease = store.lease_events(scope, 1, 60.0)
+    assert lease is not None
+    (event,) = lease.events
+    return event.id, store.complete_event(lease, event.id, units)
+
+
+def found(store: SQLiteStore, scope: Scope, query: str, limit: int = 10, **more: Any) -> list[int]:
+    """Ids of lexical candidates."""
+    return [int(i) for i in store.candidates(scope, None, query, limit, **more).ids]

@@ -1,0 +1,142 @@
+"""Events, leases on them and the units they yield."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from filling import ANA, BEN, extract, found, turn, unit
+
+from hymem.stores.sqlite import SQLiteStore
+
+
+@pytest.fixture
+def ids(store: SQLiteStore) -> list[int]:
+    texts = ["I moved to Lyon", "when?", "last week", "and my cat too"]
+    return store.add_turns(ANA, [turn(text, time=datetime(2026, 3, 2)) for text in texts])
+
+
+def test_turns_wait_until_an_event_covers_them(store: SQLiteStore, ids: list[int]) -> None:
+    assert [one.id for one in store.unsegmented(ANA, 2)] == ids[:2]
+    store.add_events(ANA, [(ids[:2], ids[:2]), (ids[1:3], ids[2:3])])
+    assert [one.id for one in store.unsegmented(ANA, 9)] == ids[3:]
+    first, second = store.events(ANA)
+    assert (first.turns, second.turns) == (tuple(ids[:2]), tuple(ids[1:3]))
+    assert (first.status, first.session_id, first.time) == ("pending", "s1", datetime(2026, 3, 2))
+    assert store.events(ANA, [second.id, 999, first.id]) == [second, first]
+    assert store.status(ANA).events == {"pending": 2}
+    assert store.candidates(ANA, None, "Lyon week", 9).event.tolist() == [first.id, second.id]
+
+
+def test_turns_that_another_process_covered_are_skipped(store: SQLiteStore, ids: list[int]) -> None:
+    store.add_events(ANA, [(ids[:2], ids[:2])])
+    store.add_events(ANA, [(ids[:2], ids[:2]), ([999], [999])])
+    assert len(store.events(ANA)) == 1
+
+
+def test_turns_of_another_scope_make_no_event(store: SQLiteStore, ids: list[int]) -> None:
+    store.add_turns(BEN, [turn("hello")])
+    store.add_events(BEN, [(ids, ids)])
+    assert store.events(BEN) == []
+    assert len(store.unsegmented(ANA, 9)) == 4
+
+
+def test_a_leased_event_is_nobody_elses(store: SQLiteStore, ids: list[int]) -> None:
+    store.add_events(ANA, [([one], [one]) for one in ids])
+    first = store.lease_events(ANA, 3, 60.0)
+    second = store.lease_events(None, 3, 60.0)
+    assert first is not None
+    assert second is not None
+    assert [len(first.events), len(second.events)] == [3, 1]
+    assert (first.scope, first.events[0].status) == (ANA, "leased")
+    assert store.lease_events(None, 3, 60.0) is None
+    assert store.lease_events(BEN, 3, 60.0) is None
+
+
+def test_an_expired_lease_is_taken_over_and_its_loser_changes_nothing(
+    store: SQLiteStore, ids: list[int]
+) -> None:
+    store.add_events(ANA, [(ids, ids)])
+    slow = store.lease_events(ANA, 1, -1.0)
+    quick = store.lease_events(ANA, 1, 60.0)
+    assert slow is not None
+    assert quick is not None
+    event = slow.events[0].id
+    units = [unit("Ana moved to Lyon", ids[:1])]
+    assert store.complete_event(slow, event, units) == []
+    store.fail_event(slow, event, "too late")
+    assert len(store.complete_event(quick, event, units)) == 1
+    assert store.complete_event(quick, event, units) == []
+    assert store.status(ANA).units == 1
+    assert store.events(ANA)[0].status == "done"
+
+
+def test_a_late_worker_may_finish_what_nobody_took(store: SQLiteStore, ids: list[int]) -> None:
+    store.add_events(ANA, [(ids, ids)])
+    lease = store.lease_events(ANA, 1, -1.0)
+    assert lease is not None
+    assert len(store.complete_event(lease, lease.events[0].id, [unit("x", ids)])) == 1
+
+
+def test_a_failed_event_waits_to_be_retried(store: SQLiteStore, ids: list[int]) -> None:
+    store.add_events(ANA, [(ids, ids)])
+    lease = store.lease_events(ANA, 1, 60.0)
+    assert lease is not None
+    store.fail_event(lease, lease.events[0].id, "no \ud800 reply")
+    (event,) = store.events(ANA)
+    assert (event.status, event.attempts, event.error) == ("failed", 1, "no \ufffd reply")
+    assert store.lease_events(None, 1, 60.0) is None
+    assert (store.retry_failed(BEN), store.retry_failed(None), store.retry_failed(ANA)) == (0, 1, 0)
+    again = store.lease_events(None, 1, 60.0)
+    assert again is not None
+    store.complete_event(again, event.id, [])
+    (event,) = store.events(ANA)
+    assert (event.status, event.attempts, event.error) == ("done", 2, None)
+
+
+def test_units_carry_their_links(store: SQLiteStore, ids: list[int]) -> None:
+    event, (first, second) = extract(
+        store,
+        ANA,
+        ids,
+        [
+            unit("Ana lives in Lyon", [ids[2], ids[0]], fact="ana/home", metadata={"a": 1}),
+            unit("Ana has a cat", [ids[3], 999]),
+        ],
+    )
+    home, cat = store.units(ANA, [first, second])
+    assert (home.source_turns, cat.source_turns) == ((ids[0], ids[2]), (ids[3],))
+    assert (home.event_id, home.session_id, home.time) == (event, "s1", datetime(2026, 3, 2))
+    assert home.metadata == {"a": 1}
+    assert store.list_units(ANA) == [home, cat]
+    assert store.candidates(ANA, None, "cat", 9, kinds=("unit",)).position.tolist() == [3]
+
+
+def test_newer_facts_supersede_older_ones(store: SQLiteStore, ids: list[int]) -> None:
+    _, (old,) = extract(store, ANA, ids[:1], [unit("Ana lives in Lyon", ids[:1], fact="home")])
+    _, (new,) = extract(
+        store, ANA, ids[1:], [unit("Ana lives in Rome", ids[2:], fact="home", supersedes=(old,))]
+    )
+    facts = store.current_facts(ANA, ["home", "job"])
+    assert [one.id for one in facts["home"]] == [new]
+    assert list(facts) == ["home"]
+    assert store.units(ANA, [old])[0].superseded_by == new
+    assert [entry["event"] for entry in store.history(ANA, old)] == ["add", "supersede"]
+    assert store.current_facts(BEN, ["home"]) == {}
+
+
+def test_a_unit_can_arrive_already_superseded(store: SQLiteStore, ids: list[int]) -> None:
+    _, (new,) = extract(store, ANA, ids[:1], [unit("Ana lives in Rome", ids[:1], fact="home")])
+    _, (old,) = extract(
+        store, ANA, ids[1:], [unit("Ana lives in Lyon", ids[1:], fact="home", superseded_by=new)]
+    )
+    assert [one.id for one in store.current_facts(ANA, ["home"])["home"]] == [new]
+    assert found(store, ANA, "lives", kinds=("unit",)) == [new]
+    assert store.units(ANA, [old])[0].superseded_by == new
+
+
+def test_units_of_another_scope_cannot_be_superseded(store: SQLiteStore, ids: list[int]) -> None:
+    _, (mine,) = extract(store, ANA, ids, [unit("Ana lives in Lyon", ids)])
+    other = store.add_turns(BEN, [turn("hello")])
+    extract(store, BEN, other, [unit("Ben lives in Rome", other, supersedes=(mine,))])
+    assert store.units(ANA, [mine])[0].superseded_by is None
