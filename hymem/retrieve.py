@@ -1,0 +1,187 @@
+"""Retrieval: dense and lexical match over units and raw turns, fused into one calibrated ranking.
+
+Every turn is scored by a logistic model over what is known of it (`hymem.features`): its own match,
+that of its neighbours, of its session and of the units that rest on it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hymem.calibration import BIAS, FOUND, RELEVANCE
+from hymem.errors import EncoderError
+from hymem.stores.base import Candidates, Store
+from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hymem.features import Table
+
+log = logging.getLogger(__name__)
+
+# Best dense and best lexical matches that are scored, per hit asked for and at least.
+CANDIDATES_PER_HIT = 3
+CANDIDATES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What a question found.
+
+    ``hits``: best first. ``confidence``: the probability, 0 to 1, that the best few of them hold
+    all that the question needs. ``found``: whether anything in memory bears on the question.
+    ``query_vector``: ``float32[dim]``, or ``None`` when the encoder could not be reached.
+    """
+
+    hits: tuple[Hit, ...]
+    confidence: float
+    found: bool
+    query_vector: NDArray[np.float32] | None
+
+
+class Retriever:
+    """Searches the scopes of one store. Safe to use from several threads."""
+
+    def __init__(self, store: Store, encoder: Encoder, config: Config) -> None:
+        self._store, self._encoder, self._config = store, encoder, config
+
+    def retrieve(
+        self,
+        scope: Scope,
+        question: str,
+        *,
+        limit: int,
+        where: Filter | None = None,
+        vector: NDArray[np.float32] | None = None,
+    ) -> Retrieval:
+        """The best ``limit`` turns and units for ``question``. A unit and a turn that it rests on
+        are never both among them: whichever matches better stands for both. ``vector``:
+        ``float32[dim]``, the question's, if the caller has it.
+
+        When the encoder cannot be reached, the lexical match alone decides. Raises ``StoreError``.
+        """
+        from hymem.features import table
+
+        if vector is None:
+            vector = self._encode(question)
+        found = self._candidates(scope, question, limit, where, vector)
+        if not len(found.ids):
+            return Retrieval((), 0.0, False, vector)
+        items = table(found, _named(found, question))
+        scores = relevance(items)
+        chosen = _choose(found, items, scores, limit, where.kind if where else None)
+        hits = self._hits(scope, chosen)
+        confidence = float(scores.max())
+        return Retrieval(hits, confidence, confidence >= FOUND, vector)
+
+    def _encode(self, question: str) -> NDArray[np.float32] | None:
+        try:
+            vector: NDArray[np.float32] = self._encoder.encode([question])[0]
+        except EncoderError as error:
+            log.warning("searching by words alone: %s", error)
+            return None
+        return vector
+
+    def _candidates(
+        self,
+        scope: Scope,
+        question: str,
+        limit: int,
+        where: Filter | None,
+        vector: NDArray[np.float32] | None,
+    ) -> Candidates:
+        from hymem.features import RADIUS
+
+        return self._store.candidates(
+            scope,
+            vector,
+            question if self._config.lexical else "",
+            max(CANDIDATES, CANDIDATES_PER_HIT * limit),
+            radius=RADIUS,
+            where=replace(where, kind=None) if where else None,
+            kinds=("turn", "unit") if self._config.raw_keys else ("unit",),
+        )
+
+    def _hits(self, scope: Scope, chosen: dict[int, tuple[Kind, float]]) -> tuple[Hit, ...]:
+        turns = [item for item, (kind, _) in chosen.items() if kind == "turn"]
+        units = [item for item, (kind, _) in chosen.items() if kind == "unit"]
+        hits: dict[int, Hit] = {}
+        for turn in self._store.turns(scope, turns) if turns else ():
+            hits[turn.id] = Hit(
+                turn.id,
+                "turn",
+                turn.text,
+                turn.time,
+                chosen[turn.id][1],
+                (turn.id,),
+                turn.speaker,
+                turn.session_id,
+            )
+        for unit in self._store.units(scope, units) if units else ():
+            hits[unit.id] = Hit(
+                unit.id,
+                "unit",
+                unit.text,
+                unit.time,
+                chosen[unit.id][1],
+                unit.source_turns,
+                session_id=unit.session_id,
+            )
+        return tuple(hits[item] for item in chosen if item in hits)
+
+
+def relevance(items: Table) -> NDArray[np.float64]:
+    """The probability, ``float64[m]``, that each scored item holds part of the answer."""
+    import numpy as np
+
+    from hymem.features import NAMES
+
+    weights = np.array([RELEVANCE[name] for name in NAMES])
+    probability: NDArray[np.float64] = 1 / (1 + np.exp(-(items.values @ weights + BIAS)))
+    return probability
+
+
+def _named(found: Candidates, question: str) -> NDArray[np.bool_]:
+    """``bool[n]``: whether the question names the one who speaks."""
+    import numpy as np
+
+    from hymem.text import terms
+
+    asked = set(terms(question))
+    named = [not asked.isdisjoint(terms(speaker)) for speaker in found.speakers]
+    return np.array([*named, False])[found.speaker]
+
+
+def _choose(
+    found: Candidates, items: Table, scores: NDArray[np.float64], limit: int, kind: Kind | None
+) -> dict[int, tuple[Kind, float]]:
+    """The ids of the best ``limit`` items, best first, with their kind and score."""
+    import numpy as np
+
+    chosen: dict[int, tuple[Kind, float]] = {}
+    told: set[int] = set()  # turns that a chosen item rests on
+    for at in np.argsort(-scores, kind="stable").tolist():
+        for row in _faces(found, items, at, kind):
+            sources = found.sources[row]
+            if told.isdisjoint(sources):
+                told.update(sources)
+                is_unit = bool(found.is_unit[row])
+                chosen[int(found.ids[row])] = ("unit" if is_unit else "turn", float(scores[at]))
+                break
+        if len(chosen) == limit:
+            break
+    return chosen
+
+
+def _faces(found: Candidates, items: Table, at: int, kind: Kind | None) -> Iterator[int]:
+    """The rows that may stand for a scored item, the better match first."""
+    row, unit = int(items.rows[at]), int(items.unit[at])
+    if kind != "turn" and unit >= 0 and (kind == "unit" or items.unit_leads[at]):
+        yield unit
+    if kind is None or found.is_unit[row] == (kind == "unit"):
+        yield row
