@@ -1,0 +1,165 @@
+"""The command line, end to end on a real file."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from hymem.cli import main
+
+CHAT = [
+    {"role": "user", "name": "Ana", "content": "I moved to Lyon last week.", "id": "m1"},
+    {"role": "assistant", "content": "How exciting! Do you like it?", "id": "m2"},
+    {"role": "user", "name": "Ana", "content": "My cat Pixel hates the stairs.", "id": "m3"},
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder; its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        code = main(list(arguments))
+        return code, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def filled(run):
+    Path("chat.jsonl").write_text("\n".join(json.dumps(message) for message in CHAT))
+    code, out = run("add", "--file", "chat.jsonl", "--user", "ana", "--time", "2026-03-02")
+    assert (code, out) == (0, "saved 3 turns\n")
+    return run
+
+
+def test_add_flushes_before_it_exits(filled):
+    _, out = filled("status", "--user", "ana", "--json")
+    status = json.loads(out)
+    assert status["turns"] == 3
+    assert status["units"] > 0
+    assert status["unsegmented"] == 0
+
+
+def test_add_reads_the_pipe(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(CHAT[0])))
+    assert run("add", "--file", "-", "--user", "ana")[0] == 0
+
+
+def test_search_as_table_and_as_json(filled):
+    code, out = filled("search", "cat", "--user", "ana")
+    assert code == 0
+    assert "Pixel" in out
+    _, out = filled("search", "cat", "--user", "ana", "--limit", "1", "--json")
+    (hit,) = json.loads(out)
+    assert "Pixel" in hit["text"]
+
+
+def test_recall_keeps_to_its_budget(filled):
+    code, out = filled("recall", "Where does Ana live?", "--user", "ana", "--max-tokens", "60")
+    assert code == 0
+    assert "Lyon" in out
+    _, out = filled("recall", "Where does Ana live?", "--user", "ana", "--json")
+    assert json.loads(out)["tokens"] <= 1000
+
+
+def test_ask_shows_tier_evidence_and_cost(filled):
+    code, out = filled("ask", "Where did Ana move?", "--user", "ana")
+    assert code == 0
+    assert "Lyon" in out
+    assert "mode offline" in out
+    assert "$0" in out
+
+
+def test_nothing_found_has_its_own_exit_code(filled):
+    assert filled("search", "cat", "--user", "ben")[0] == 3
+    assert filled("recall", "Where does Ana live?", "--user", "ben")[0] == 3
+
+
+def test_get_update_history_and_delete(filled):
+    _, out = filled("search", "cat stairs", "--user", "ana", "--json")
+    turn = json.loads(out)[0]["source_turns"][0]
+    assert filled("update", str(turn), "My dog Pixel hates the stairs.", "--user", "ana")[0] == 0
+    _, out = filled("history", str(turn), "--user", "ana", "--json")
+    assert [event["event"] for event in json.loads(out)] == ["add", "update"]
+    assert "dog" in filled("get", str(turn), "--user", "ana")[1]
+    assert filled("delete", str(turn), "--user", "ana")[0] == 0
+    assert "Pixel" not in filled("get-all", "--user", "ana")[1]
+
+
+def test_an_unknown_id_is_an_error(filled, capsys):
+    assert main(["get", "999", "--user", "ana"]) == 1
+    assert "no memory 999" in capsys.readouterr().err
+
+
+def test_delete_all_asks_for_yes(filled, capsys):
+    assert main(["delete-all", "--user", "ana"]) == 1
+    assert "--yes" in capsys.readouterr().err
+    assert filled("delete-all", "--user", "ana", "--yes")[0] == 0
+    assert filled("get-all", "--user", "ana")[0] == 3
+
+
+def test_export_import_and_backup(filled):
+    _, out = filled("get-all", "--user", "ana", "--json")
+    assert filled("export", "out.jsonl", "--user", "ana")[0] == 0
+    assert filled("import", "out.jsonl", "--db", "other.db")[0] == 0
+    _, copy = filled("get-all", "--user", "ana", "--db", "other.db", "--json")
+    assert [item["text"] for item in json.loads(copy)] == [item["text"] for item in json.loads(out)]
+    assert filled("backup", "copy.db")[0] == 0
+    assert "Pixel" in filled("search", "cat", "--user", "ana", "--db", "copy.db")[1]
+
+
+def test_costs_are_empty_without_a_model(filled):
+    code, out = filled("costs", "--json")
+    assert (code, json.loads(out)) == (0, [])
+
+
+def test_costs_of_an_unknown_group_are_refused(filled, capsys):
+    assert main(["costs", "--by", "moon"]) == 1
+    assert "moon" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["add"], "either a text or --file"),
+        (["add", "--file", "missing.jsonl"], "cannot read missing.jsonl"),
+        (["add", "hello", "--time", "someday"], "ISO 8601"),
+        (["search", "  "], "at least one character"),
+        (["search", "x", "--limit", "0"], "at least 1"),
+        (["chat"], "needs a model"),
+        (["ask", "x", "--base-url", "http://localhost:1/v1"], "--base-url needs --model"),
+    ],
+)
+def test_errors_say_what_to_do(run, capsys, monkeypatch, arguments, complaint):
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
+    assert main(arguments) == 1
+    assert complaint in capsys.readouterr().err
+
+
+def test_wrong_usage_exits_with_2(run):
+    with pytest.raises(SystemExit) as stopped:
+        run("search")
+    assert stopped.value.code == 2
+
+
+def test_chat_remembers_both_sides(run, server, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("My boat is called Otter.\n\n"))
+    endpoint = ("--model", "scripted", "--base-url", server.url, "--user", "ana")
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
+    code, _ = run("chat", *endpoint)
+    assert code == 0
+    monkeypatch.delenv("OPENAI_API_KEY")
+    _, out = run("get-all", "--user", "ana", "--json")
+    assert "Otter" in out
+    assert any(item.get("role") == "assistant" for item in json.loads(out))
+
+
+def test_a_foreign_file_is_refused_untouched(run, capsys):
+    Path("notes.db").write_bytes(b"these are my notes, not a database")
+    assert main(["status", "--db", "notes.db"]) == 1
+    assert "notes.db" in capsys.readouterr().err
+    assert Path("notes.db").read_bytes() == b"these are my notes, not a database"
