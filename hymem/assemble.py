@@ -52,7 +52,7 @@ def assemble(
     metered = ledger.encoder(plain)
     extract = extractor or _default_extractor(model, ledger)
     retriever = Retriever(store, metered, config)
-    asker = Asker(store, retriever, model, ledger, config)
+    asker = Asker(store, retriever, model, ledger, config, metered)
     return Parts(
         store=store,
         encoder=metered,

@@ -1,0 +1,157 @@
+"""One question's rounds through the tiers of arXiv 2602.13933, with a model: light module, gate,
+deep module, reflection.
+
+Model calls of a round: 1 on the light path; on the deep path 3 where the model itself is the gate,
+2 where the score is; 1 more for the reflection that decides on a further round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from hymem.context import render
+from hymem.cost import Meter
+from hymem.deep import raw_context
+from hymem.gate import decide
+from hymem.light import read_light
+from hymem.reading import Reading, read
+from hymem.reflect import Judgement, judge
+from hymem.retrieve import Retrieval, Retriever
+from hymem.select import select
+from hymem.stores.base import Store
+from hymem.types import LLM, Config, Filter, Hit, Scope, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one round came to. ``final``: a further round could not do better."""
+
+    reading: Reading
+    tier: Tier
+    hits: tuple[Hit, ...]
+    final: bool
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """A question on its way.
+
+    Rewritten wordings are searched for, but it is always ``question`` that the tiers answer, from
+    what they find and from ``learned``, the buffer that reflection fills. ``rounds`` records what
+    each round saw and did, for ``Answer.trace``.
+    """
+
+    store: Store
+    retriever: Retriever
+    llm: LLM
+    config: Config
+    meter: Meter
+    scope: Scope
+    question: str
+    where: Filter | None
+    now: datetime
+    learned: list[str] = field(default_factory=list)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """One per round, until the answer is settled, the rounds are used up, or reflection has
+        nothing new to ask. None when there is nothing to read.
+
+        Raises ``LLMError`` and ``BudgetError``.
+        """
+        wording, asked = self.question, set[str]()
+        limit = self.config.max_rounds if self.config.reflection else 1
+        for number in range(1, limit + 1):
+            asked.add(_normal(wording))
+            outcome = self._round(wording, first=number == 1)
+            if outcome is None:
+                return
+            yield outcome
+            if outcome.final or number == limit:
+                return
+            verdict = self._reflect(outcome)
+            if verdict.good or not verdict.question or _normal(verdict.question) in asked:
+                return
+            self.learned += [note for note in verdict.learned if note not in self.learned]
+            wording = verdict.question
+
+    def _round(self, wording: str, *, first: bool) -> Outcome | None:
+        with self.meter.charging():
+            retrieval = self.retriever.retrieve(
+                self.scope, wording, limit=self.config.n, where=self.where
+            )
+        self.rounds.append(
+            {"question": wording, "hits": len(retrieval.hits), "found": retrieval.found}
+        )
+        if not retrieval.hits:
+            return None
+        if self._begins_light(retrieval, first):
+            reading = self._read_light(retrieval)
+            if reading.enough or not self._may_escalate(retrieval):
+                return _outcome(reading, "light", retrieval)
+        return _outcome(self._read_deep(wording, retrieval), "deep", retrieval)
+
+    def _begins_light(self, retrieval: Retrieval, first: bool) -> bool:
+        if not self.config.light or not self.config.deep:
+            return self.config.light
+        if not first:  # what the light tier can tell has been told
+            return False
+        if self.config.gate == "llm" or not retrieval.found:
+            return True
+        decision = decide(retrieval)
+        self.rounds[-1] |= {"score": decision.score, "threshold": decision.threshold}
+        return decision.tier != "deep"
+
+    def _may_escalate(self, retrieval: Retrieval) -> bool:
+        """After "not enough": the deep tier follows if the model is the gate, and if there is
+        anything to the question in memory at all."""
+        return self.config.deep and self.config.gate != "score" and retrieval.found
+
+    def _read_light(self, retrieval: Retrieval) -> Reading:
+        llm = self.meter.llm(self.llm, "light", "light")
+        reading = read_light(
+            llm, self.question, retrieval.hits, self.config, self.now, self.learned
+        )
+        self._note("light", reading)
+        return reading
+
+    def _read_deep(self, wording: str, retrieval: Retrieval) -> Reading:
+        llm = self.meter.llm(self.llm, "select", "deep")
+        chosen = select(llm, wording, retrieval.hits, self.config, self.now, self.learned)
+        self.rounds[-1] |= {
+            "selected": [hit.id for hit in chosen.hits],
+            "unknown_selected": chosen.unknown,
+        }
+        budget = self.config.deep_tokens
+        raw = raw_context(self.store, self.scope, chosen.hits, budget)
+        block = render(raw.used, budget, numbered=True)
+        llm = self.meter.llm(self.llm, "deep", "deep")
+        reading = read(llm, "deep", self.question, block, self.now, self.learned)
+        self._note("deep", reading)
+        return reading
+
+    def _reflect(self, outcome: Outcome) -> Judgement:
+        llm = self.meter.llm(self.llm, "reflect", outcome.tier)
+        verdict = judge(llm, self.question, outcome.reading, self.config, self.now, self.learned)
+        self.rounds[-1]["reflection"] = {"good": verdict.good, "question": verdict.question}
+        return verdict
+
+    def _note(self, stage: str, reading: Reading) -> None:
+        self.rounds[-1][stage] = {
+            "enough": reading.enough,
+            "certain": reading.certain,
+            "context_tokens": reading.block.tokens,
+            "unknown_sources": reading.unknown,
+        }
+
+
+def _outcome(reading: Reading, tier: Tier, retrieval: Retrieval) -> Outcome:
+    final = reading.certain if reading.enough else not retrieval.found
+    return Outcome(reading, tier, retrieval.hits, final)
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(" ?.!")
