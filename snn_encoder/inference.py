@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from snn_encoder.tokenizer import load_tokenizer
 
 Floats = NDArray[np.float32]
 MAX_TIMESTEPS = 8
+AGREEMENT = 0.99  # cosine of one step's vector to the next at which "auto" stops
+MARGIN = 0.01  # score between the k-th and the next key at which a search stops
 FORMAT = 1
 _QUANTUM = 127  # of the int8 token table
 _HALF = 64  # smallest whole potential at or above the threshold of 63.5
@@ -185,13 +187,17 @@ class SpikingEncoder:
         return f"{self._digest[:12]}-T{self.timesteps}-int8"
 
     def encode(
-        self, texts: Sequence[str], timesteps: int | None = None, batch_size: int = 64
+        self,
+        texts: Sequence[str],
+        timesteps: int | Literal["auto"] | None = None,
+        batch_size: int = 64,
     ) -> Floats:
         """Return float32 [n, dim], unit rows.
 
         Args:
             texts: any strings; an empty one counts as one unknown token.
-            timesteps: T from 1 to 8; more steps are slower and nearer to the real-valued limit.
+            timesteps: T from 1 to 8, more being slower and better; "auto" stops each text when
+                another step changes its vector by less than a cosine of `AGREEMENT`.
             batch_size: texts computed together; it changes speed and memory only.
 
         Raises:
@@ -201,7 +207,7 @@ class SpikingEncoder:
         if isinstance(texts, str):
             raise TypeError("encode takes a list of texts: pass [text].")
         steps = self.timesteps if timesteps is None else timesteps
-        if not 1 <= steps <= MAX_TIMESTEPS:
+        if steps != "auto" and not 1 <= steps <= MAX_TIMESTEPS:
             raise ValueError(f"timesteps must lie between 1 and {MAX_TIMESTEPS}, got {steps}.")
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
@@ -210,8 +216,29 @@ class SpikingEncoder:
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            out[rows] = self._forward([ids[i] for i in rows], steps)
+            batch = _Batch([ids[i] for i in rows])
+            out[rows] = self._settled(batch) if steps == "auto" else self._forward(batch, steps)
         return out
+
+    def search(
+        self, query: str, keys: Floats, k: int = 10, margin: float = MARGIN
+    ) -> tuple[NDArray[np.intp], int]:
+        """Return the k keys nearest to a query, best first, and the steps it took.
+
+        Steps are added only while the k-th score is less than `margin` above the next one.
+
+        Args:
+            query: text.
+            keys: unit rows [n, dim].
+        """
+        batch = _Batch(self._tokenize([query]))
+        for t, sums in enumerate(self._steps(batch), start=1):
+            scores = keys @ self._read(batch, sums, t)[0]
+            order = np.argsort(-scores, kind="stable")[: k + 1]
+            settled = len(order) <= k or scores[order[k - 1]] - scores[order[k]] >= margin
+            if settled or t == MAX_TIMESTEPS:
+                return order[:k], t
+        raise AssertionError("unreachable: _steps yields MAX_TIMESTEPS times")
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -228,12 +255,12 @@ class SpikingEncoder:
             ids = [row[: self.max_tokens] for row in ids]
         return ids
 
-    def _forward(self, ids: list[list[int]], steps: int) -> Floats:
-        batch = _Batch(ids)
+    def _steps(self, batch: _Batch) -> Iterator[list[Floats]]:
+        """Simulate without end; yield each level's spike sums per sentence, updated in place."""
         tokens = _TokenNeurons(self._table[batch.distinct])
         levels = [_Neurons() for _ in self._blocks]
         sums = [np.zeros((batch.size, r.weight.shape[0]), np.float32) for r in self._readouts]
-        for _ in range(steps):
+        while True:
             spikes = tokens.step()
             total = batch.counts @ spikes
             sums[0] += total
@@ -244,11 +271,32 @@ class SpikingEncoder:
                 spikes = neurons.step(_current(projected, total, block, batch))
                 total = batch.sums(spikes)
                 sums[index + 1] += total
+            yield sums
+
+    def _read(self, batch: _Batch, sums: list[Floats], steps: int) -> Floats:
+        """Return the unit vectors after some steps."""
         z: Floats = np.zeros((batch.size, self.dim), np.float32) + self._bias
         for readout, total in zip(self._readouts, sums, strict=True):
             z += readout(total) / (batch.lengths * steps)
         z /= np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
         return z
+
+    def _forward(self, batch: _Batch, steps: int) -> Floats:
+        sums = next(islice(self._steps(batch), steps - 1, None))
+        return self._read(batch, sums, steps)
+
+    def _settled(self, batch: _Batch) -> Floats:
+        """Return each text's vector at the first step that hardly changed it."""
+        out: Floats = np.zeros((batch.size, self.dim), np.float32)
+        moving = np.ones(batch.size, dtype=bool)
+        for t, sums in enumerate(islice(self._steps(batch), MAX_TIMESTEPS), start=1):
+            z = self._read(batch, sums, t)
+            agree = (z * out).sum(1) >= AGREEMENT
+            out[moving] = z[moving]
+            moving &= ~agree
+            if not moving.any():
+                break
+        return out
 
 
 def _current(projected: Floats, total: Floats, block: _Block, batch: _Batch) -> Floats:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiny_encoder import random_net, recipe
 
 from snn_encoder.export import export
-from snn_encoder.inference import SpikingEncoder, WeightsError
+from snn_encoder.inference import AGREEMENT, SpikingEncoder, WeightsError
 from snn_encoder.layout import pack
 from snn_encoder.model import SpikingNet
 
@@ -162,3 +162,26 @@ def test_importing_loads_nothing_heavy_and_encoding_no_torch(tiny_folder: Path) 
         "assert 'torch' not in sys.modules, 'torch'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_auto_stops_where_vectors_agree(tiny: SpikingEncoder) -> None:
+    prefixes = np.stack([tiny.encode(TEXTS, t) for t in range(1, 9)])
+    agree = (prefixes[1:] * prefixes[:-1]).sum(2) >= AGREEMENT
+    last = np.where(agree.any(0), agree.argmax(0) + 1, 7)
+    wanted = prefixes[last, np.arange(len(TEXTS))]
+    np.testing.assert_allclose(tiny.encode(TEXTS, "auto"), wanted, atol=2e-6)
+
+
+def test_search_adds_steps_only_while_the_margin_is_thin(tiny: SpikingEncoder) -> None:
+    rng = np.random.default_rng(0)
+    keys = rng.standard_normal((200, tiny.dim)).astype(np.float32)
+    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
+    found, steps = tiny.search("Where does Ana live?", keys, k=5, margin=0.0)
+    assert steps == 1
+    scores = keys @ tiny.encode(["Where does Ana live?"], 1)[0]
+    assert found.tolist() == np.argsort(-scores)[:5].tolist()
+    found, steps = tiny.search("Where does Ana live?", keys, k=5, margin=9.0)
+    assert steps == 8
+    scores = keys @ tiny.encode(["Where does Ana live?"], 8)[0]
+    assert found.tolist() == np.argsort(-scores)[:5].tolist()
+    assert tiny.search("Ana", keys[:3], k=5)[1] == 1
