@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from openai_server import OpenAIServer, last_message
+from openai_server import Drop, Fail, OpenAIServer, last_message
 
+from hymem import Budget, Config, Filter, HyMem
 from hymem.context import CLOSE, OPEN
 from hymem.errors import LLMError, LLMOutputError
 from hymem.extract import BATCH_TOKENS, CALL_TOKENS, LLMExtractor
@@ -212,3 +213,60 @@ def test_any_script_passes_through(server: OpenAIServer, extractor: LLMExtractor
     [[statement]] = extractor.extract([[turn(1, "リヨンに引っ越しました 🎉", "アナ", None)]])
     assert statement.text == "アナはリヨンに引っ越した。"
     assert "アナ: リヨンに引っ越しました 🎉" in prompt(server)
+
+
+# -- behind HyMem --
+
+
+def statements(body: Mapping[str, Any]) -> str:
+    """A statement per message shown."""
+    lines = re.findall(r"^(\d+)\. (.*)$", last_message(body), re.MULTILINE)
+    return reply(*(said(text=f"It was said: {text}", sources=[int(n)]) for n, text in lines))
+
+
+@pytest.fixture
+def memory(server: OpenAIServer) -> Iterator[HyMem]:
+    llm = OpenAIChat("test-model", base_url=server.url, max_retries=0)
+    with HyMem(":memory:", llm=llm, background=False, prices={"test-model": (1.0, 1.0)}) as opened:
+        yield opened
+
+
+def test_extraction_is_paid_for_by_its_scope(server: OpenAIServer, memory: HyMem) -> None:
+    server.answer = statements
+    memory.add("I moved to Lyon.", user_id="ana", wait=True)
+    memory.add("I like tea.", user_id="ben", wait=True)
+    assert server.calls == 2
+    rows = memory.costs(by=("stage", "scope"))
+    assert {(row["stage"], row["scope"].user_id) for row in rows} == {
+        ("extract", "ana"),
+        ("extract", "ben"),
+    }
+    assert sum(row["input_tokens"] for row in rows) == server.input_tokens
+    assert sum(row["output_tokens"] for row in rows) == server.output_tokens
+    (unit,) = memory.get_all(user_id="ben", where=Filter(kind="unit"))
+    assert unit.text == "It was said: user: I like tea."
+
+
+@pytest.mark.parametrize("failure", [Fail(429), Fail(500), Drop(), "nonsense"])
+def test_a_failing_model_loses_nothing_and_is_tried_again(
+    server: OpenAIServer, memory: HyMem, failure: Any
+) -> None:
+    server.answer = lambda body: failure
+    memory.add("I moved to Lyon.", user_id="ana", wait=True)
+    status = memory.status(user_id="ana")
+    assert (status.turns, status.units, dict(status.events)["failed"]) == (1, 0, 1)
+    assert memory.search("Lyon", user_id="ana")[0].text == "I moved to Lyon."
+    server.answer = statements
+    status = memory.flush(user_id="ana")
+    assert (status.turns, status.units, dict(status.events)["done"]) == (1, 1, 1)
+
+
+def test_a_spent_scope_budget_stops_extraction_and_nothing_else(server: OpenAIServer) -> None:
+    server.answer = statements
+    llm = OpenAIChat("test-model", base_url=server.url)
+    config = Config(scope_budget=Budget(tokens=100))
+    with HyMem(":memory:", llm=llm, config=config, background=False) as memory:
+        memory.add("I moved to Lyon.", user_id="ana", wait=True)
+        assert server.calls == 0
+        assert dict(memory.status(user_id="ana").events)["failed"] == 1
+        assert memory.search("Lyon", user_id="ana")
