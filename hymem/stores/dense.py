@@ -168,6 +168,8 @@ class DenseIndex:
             False,
         )
         made.cp.niter = _ITERATIONS
+        # Later vectors may lie a little outside the range of the sample.
+        made.sq.rangestat_arg = 0.1
         made.train(sample)
         if self.built:
             faiss.copy_array_to_vector(

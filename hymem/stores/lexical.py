@@ -121,11 +121,8 @@ class LexicalIndex:
         if len(rows) <= limit and not self.stale:
             return rows
         scores = self.scores(query, rows)
-        best = (
-            np.argpartition(-scores, limit)[:limit] if len(rows) > limit else np.arange(len(rows))
-        )
         # A text that was updated is still posted under its old terms, and scores nothing for them.
-        return rows[best[scores[best] > 0]]
+        return _best(rows[scores > 0], scores[scores > 0], limit)
 
     def scores(self, query: Query, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """BM25 of each of these rows, ``float32[len(rows)]``."""
@@ -152,6 +149,9 @@ class LexicalIndex:
             read += len(postings)
             rows = (postings >> np.uint64(8)).astype(np.int64) & 0xFFFFFF
             frequency = (postings & np.uint64(0xFF)).astype(np.float32)
+            if self.stale:  # an updated text may be posted twice under a term it kept
+                rows, first = np.unique(rows, return_index=True)
+                frequency = frequency[first]
             found.append(rows[total[rows] == 0])
             total[rows] += query.weights[term] * _saturate(frequency, self._norm(rows))
         rows = np.concatenate(found)
@@ -160,9 +160,7 @@ class LexicalIndex:
         if allowed is not None:
             kept = allowed[rows]
             sums, rows = sums[kept], rows[kept]
-        if len(rows) > limit:
-            rows = rows[np.argpartition(-sums, limit)[:limit]]
-        return rows
+        return _best(rows, sums, limit)
 
     def _post(
         self, terms: NDArray[np.uint32], rows: NDArray[np.int64], frequency: NDArray[np.uint8]
@@ -194,6 +192,15 @@ class LexicalIndex:
 def _postings(query: Query, term: int) -> NDArray[np.uint64]:
     parts = [run[bounds[term, 0] : bounds[term, 1]] for run, bounds in query.spans]
     return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+
+
+def _best(rows: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> NDArray[np.int64]:
+    """The rows with the best scores; of equal ones the newest, however they were indexed."""
+    if len(rows) <= limit:
+        return rows
+    least = np.partition(scores, -limit)[-limit]
+    above, equal = rows[scores > least], np.sort(rows[scores == least])
+    return np.concatenate([above, equal[len(above) - limit :]])
 
 
 def _count(
