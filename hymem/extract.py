@@ -23,6 +23,7 @@ from hymem.tokens import count_many, count_tokens
 from hymem.types import LLM, Statement, Turn
 
 if TYPE_CHECKING:
+    from hymem.cost import Ledger
     from hymem.prompts.schemas import StatementReply
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,10 @@ class LLMExtractor:
     def __init__(self, llm: LLM) -> None:
         self._llm = llm
         self.ignored = 0
+
+    def metered(self, ledger: Ledger) -> LLMExtractor:
+        """This extractor, with its calls counted in ``ledger`` as stage ``extract``."""
+        return LLMExtractor(ledger.ambient_llm(self._llm, "extract"))
 
     def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
         """One list of statements per event, in order; see ``hymem.types.Extractor``.

@@ -59,3 +59,9 @@ class ExtractReply(_Reply):
     """Extraction: all statements of the conversations shown."""
 
     statements: list[StatementReply]
+
+
+class SegmentReply(_Reply):
+    """Segmentation: where topics change."""
+
+    starts: list[int] = Field(description="numbers of the messages that begin a new topic")
