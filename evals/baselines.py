@@ -226,8 +226,12 @@ def locomo_baselines(encoder: Encoder) -> list[RankedSystem]:
 
 def longmemeval_baselines(encoder: Encoder) -> list[RankedSystem]:
     """The baselines of the LongMemEval retrieval table; every message is a key."""
-    methods: tuple[Method, ...] = ("dense", "bm25", "hybrid")
-    return [RankedSystem(f"turns, {method}", method, turn_passages, encoder) for method in methods]
+    return [
+        RankedSystem("turns, dense", "dense", turn_passages, encoder),
+        RankedSystem("turns, bm25", "bm25", turn_passages),
+        RankedSystem("turns, bm25, stemmed", "bm25", turn_passages, stem=True),
+        RankedSystem("turns, hybrid, stemmed", "hybrid", turn_passages, encoder, stem=True),
+    ]
 
 
 # -- how a history is cut into passages ----------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ class CachedEncoder:
 
     Two files per version: 16-byte text digests and float32 rows in the same order. Rows are
     written before digests, so that an interrupted run leaves at most rows without a digest, which
-    the next append overwrites. Several processes may share a cache.
+    the next append overwrites. Several processes and threads may share a cache.
     """
 
     def __init__(self, encoder: Encoder, folder: str | Path | None = None) -> None:
@@ -54,11 +55,13 @@ class CachedEncoder:
         self.name, self.version, self.dim = encoder.name, encoder.version, encoder.dim
         self.max_tokens = encoder.max_tokens
         self.encoded = 0  # texts that were not in the cache
-        base = Path(folder or os.environ.get("HYMEM_EVAL_CACHE") or cache_dir() / "vectors")
-        self._folder = base / self.version.replace("/", "_")
+        self._folder = Path(folder or cache_dir().parent / "vectors") / self.version.replace(
+            "/", "_"
+        )
         self._folder.mkdir(parents=True, exist_ok=True)
         self._rows: dict[bytes, int] = {}
         self._known = 0
+        self._lock = threading.Lock()
         self._read_digests()
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -70,13 +73,14 @@ class CachedEncoder:
         digests = [
             hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts
         ]
-        missing = {
-            digest: text
-            for digest, text in zip(digests, texts, strict=True)
-            if digest not in self._rows
-        }
-        if missing:
-            self._append(missing)
+        with self._lock:
+            missing = {
+                digest: text
+                for digest, text in zip(digests, texts, strict=True)
+                if digest not in self._rows
+            }
+            if missing:
+                self._append(missing)
         stored = np.memmap(
             self._folder / "vectors.f32", np.float32, "r", shape=(self._known, self.dim)
         )
@@ -112,9 +116,25 @@ class CachedEncoder:
 
 
 def load_encoder(name: str) -> Encoder:
-    """``minilm``, or the name of an encoder that HyMem itself knows.
+    """``minilm``; ``spiking`` (HyMem's default) or ``spiking:FOLDER_OR_TIER``; or
+    ``st:MODEL`` for a Sentence Transformers model, static ones included.
 
-    Raises ``DataError`` for a name that is neither."""
+    Raises ``DataError`` for any other name.
+    """
+    kind, _, model = name.partition(":")
     if name == "minilm":
         return MiniLM()
-    raise DataError(f"Unknown encoder {name!r}.")
+    if name == "spiking":
+        from hymem.defaults import default_encoder
+
+        return default_encoder()
+    if kind == "spiking" and model:
+        from snn_encoder import SpikingEncoder
+
+        spiking: Encoder = SpikingEncoder.from_pretrained(model)
+        return spiking
+    if kind == "st" and model:
+        from hymem.encoders.sentence_transformers import SentenceTransformersEncoder
+
+        return SentenceTransformersEncoder(model)
+    raise DataError(f"Unknown encoder {name!r}: use minilm, spiking, spiking:TIER or st:MODEL.")

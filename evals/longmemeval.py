@@ -3,10 +3,11 @@
 Rules, side by side, because published figures mix them (questions that end in ``_abs`` have no
 evidence and are left out of all three):
 
-- ``strict``: evidence is what the user said; questions without such evidence are left out.
-- ``original``: the same evidence, but a question without any counts, with ``recall_all = 1``, as in
-  the benchmark's own script; its nDCG does not discount rank 2.
-- ``every session``: every answer session is evidence, whoever said it.
+- ``strict``: every answer session is evidence; questions without evidence in the user's own turns
+  are left out. Turns: the user's turns that hold evidence.
+- ``original``: evidence is what the user said, and a question without any counts all the same, with
+  ``recall_all = 1``, as in the benchmark's own script; its nDCG does not discount rank 2.
+- ``every question``: every answer session is evidence, and no question is left out.
 """
 
 from __future__ import annotations
@@ -53,16 +54,15 @@ def observe(
     """Score one ranking of message ids (``session:turn``) under each rule."""
     turns, sessions = user_evidence(question)
     ranked_sessions = session_ids(question, ranked)
-    if sessions:
-        values = strict_values("session", ranked_sessions, sessions)
-        values |= strict_values("turn", ranked, turns)
+    everything = strict_values("session", ranked_sessions, set(question.answer_sessions))
+    if turns:
+        values = everything | strict_values("turn", ranked, turns)
         values |= newest_first(question, ranked, turns)
         yield Observation(system, question.id, ("strict", f"strict, {question.type}"), values)
     values = original_values("session", ranked_sessions, sessions)
     values |= original_values("turn", ranked, turns)
     yield Observation(system, question.id, ("original",), values)
-    everything = strict_values("session", ranked_sessions, set(question.answer_sessions))
-    groups = ("every session", f"every session, {question.type}")
+    groups = ("every question", f"every question, {question.type}")
     yield Observation(system, question.id, groups, everything)
 
 

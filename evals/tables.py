@@ -1,0 +1,237 @@
+"""The offline tables: which systems run, and the result each run leaves behind."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from evals import gate, locomo, longmemeval
+from evals.baselines import FullContext, locomo_baselines, longmemeval_baselines
+from evals.data import DataFile, Locomo
+from evals.encoders import CachedEncoder, load_encoder
+from evals.metrics import paired_bootstrap
+from evals.results import Observation, Result, Row, markdown_table, pivot, summarise
+from evals.systems import HyMemSystem, System, hymem_systems
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hymem.types import Encoder
+
+GATE_VERSION = "gate-1"
+Advance = Callable[[], object]
+
+
+# -- LOCOMO --------------------------------------------------------------------------------------
+
+
+def locomo_systems(encoder: Encoder, *, baselines: bool, ablations: bool) -> list[System]:
+    """The rows of the LOCOMO table for one encoder."""
+    names = ["hymem", "deep only"]
+    if ablations:
+        names += ["light only", "no lexical", "no raw keys"]
+    systems: list[System] = [*hymem_systems(encoder, names)]
+    systems += hymem_systems(encoder, ["hymem", "deep only"], given_facts=True)
+    if ablations:
+        given = hymem_systems(encoder, ["deep only"], given_facts=True)[0]
+        systems.append(replace(given, name="one session = one event", session_events=True))
+    if baselines:
+        systems += [*locomo_baselines(encoder), FullContext()]
+    return systems
+
+
+def locomo_table(
+    locomo_data: Locomo,
+    encoder_name: str,
+    *,
+    cache: Path | None = None,
+    baselines: bool = True,
+    ablations: bool = False,
+) -> Result:
+    """Evidence in the context of every system, by budget, category and half."""
+    encoder = CachedEncoder(load_encoder(encoder_name), cache)
+    questions = [question.text for question in locomo_data.questions]
+    encoder.encode(questions)
+    systems = locomo_systems(encoder, baselines=baselines, ablations=ablations)
+    total = sum(len(locomo.with_evidence(item)) for item in locomo_data.conversations)
+    observations: list[Observation] = []
+    seconds = {}
+    for system in systems:
+        start = time.perf_counter()
+        with progress(system.name, total) as advance:
+            observations += locomo.evaluate(system, locomo_data, advance=advance)
+        seconds[system.name] = time.perf_counter() - start
+    result = Result(
+        "retrieval",
+        locomo_data.task_version,
+        locomo_data.file,
+        _configuration(encoder_name, encoder, systems),
+        summarise(observations),
+        {"seconds": seconds, "unparsed evidence": locomo_data.unparsed},
+    )
+    result.extra["comparisons"] = comparisons(observations, "verbatim recall", 1000, "1-4")
+    return result
+
+
+def show_locomo(rows: Sequence[Row]) -> str:
+    """The tables that are read first."""
+    parts = []
+    for half in ("development", "reported", "all"):
+        for metric in ("verbatim recall", "verbatim all", "linked recall"):
+            parts.append(f"### {metric}, categories 1-4, {half}\n")
+            parts.append(pivot(rows, metric, half=half, group="1-4") + "\n")
+    return "\n".join(parts)
+
+
+# -- LongMemEval ---------------------------------------------------------------------------------
+
+
+def longmemeval_table(
+    file: DataFile,
+    task_version: str,
+    encoder_name: str,
+    *,
+    cache: Path | None = None,
+    baselines: bool = True,
+    both_sides: bool = False,
+) -> Result:
+    """Evidence sessions and turns among the first k; user turns as keys, or both sides with
+    HyMem's offline units."""
+    encoder = CachedEncoder(load_encoder(encoder_name), cache)
+    hymem = hymem_systems(encoder, ["hymem"])[0]
+    systems: list[System] = [replace(hymem, extract=both_sides)]
+    if baselines:
+        systems += longmemeval_baselines(encoder)
+    roles = longmemeval.BOTH_SIDES if both_sides else longmemeval.USER_SIDE
+    observations: list[Observation] = []
+    seconds = {}
+    for system in systems:
+        start = time.perf_counter()
+        with progress(system.name, None) as advance:
+            observations += longmemeval.evaluate(system, file, roles=roles, advance=advance)
+        seconds[system.name] = time.perf_counter() - start
+    configuration = _configuration(encoder_name, encoder, systems) | {"roles": list(roles)}
+    result = Result("retrieval", task_version, file, configuration, summarise(observations))
+    result.extra["seconds"] = seconds
+    result.extra["comparisons"] = comparisons(observations, "session recall_all@k", 5, "strict")
+    return result
+
+
+def show_longmemeval(rows: Sequence[Row]) -> str:
+    parts = []
+    for half in ("development", "reported", "all"):
+        for rule in ("strict", "original", "every question"):
+            for metric in ("session recall_all@k", "session recall_any@k", "turn recall_all@k"):
+                if any(row.metric == metric and row.group == rule for row in rows):
+                    parts.append(f"### {metric}, rule {rule}, {half}\n")
+                    parts.append(pivot(rows, metric, half=half, group=rule) + "\n")
+    parts.append("### knowledge updates: newer evidence ranked first\n")
+    parts.append(pivot(rows, "newer evidence first", half="all", group="strict") + "\n")
+    return "\n".join(parts)
+
+
+# -- the gate ------------------------------------------------------------------------------------
+
+
+def gate_table(
+    locomo_data: Locomo, encoder_name: str, *, cache: Path | None = None, given_facts: bool = False
+) -> Result:
+    """Scheduling with the evidence oracle as reader, and how often nothing is found."""
+    encoder = CachedEncoder(load_encoder(encoder_name), cache)
+    encoder.encode([question.text for question in locomo_data.questions])
+    system = hymem_systems(encoder, ["hymem"], given_facts=given_facts)[0]
+    total = sum(len(locomo.with_evidence(item)) for item in locomo_data.conversations)
+    with progress("gate", total) as advance:
+        trials = list(gate.run_trials(system, locomo_data, advance))
+    with progress("nothing found", 2 * len(locomo_data.questions)) as advance:
+        empties = list(gate.run_emptiness(system, locomo_data, advance))
+    return Result(
+        "gate",
+        GATE_VERSION,
+        locomo_data.file,
+        _configuration(encoder_name, encoder, [system]),
+        gate.gate_rows(trials) + gate.emptiness_rows(empties),
+        {"quality": gate.gate_quality(trials), "curve": gate.gate_curve(trials)},
+    )
+
+
+def show_gate(result: Result) -> str:
+    parts = []
+    for half in ("development", "reported", "all"):
+        cells = {(row.system, row.metric): row for row in result.rows if row.half == half}
+        names = list(dict.fromkeys(name for name, metric in cells if metric == "all evidence"))
+        lines = [
+            [
+                name,
+                f"{cells[name, 'all evidence'].value:.3f} ± {cells[name, 'all evidence'].se:.3f}",
+                f"{cells[name, 'tokens'].value:,.0f}",
+            ]
+            for name in names
+        ]
+        parts.append(f"### gate, {half}\n")
+        parts.append(markdown_table(["schedule", "all evidence", "tokens"], lines) + "\n")
+        quality = result.extra["quality"][half]
+        parts.append(", ".join(f"{name} {_short(value)}" for name, value in quality.items()))
+        empty = [row for row in result.rows if row.half == half and row.metric == "nothing found"]
+        parts.append(
+            "nothing found: " + ", ".join(f"{row.group} {row.value:.3f}" for row in empty) + "\n"
+        )
+    return "\n".join(parts)
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+# -- shared --------------------------------------------------------------------------------------
+
+
+def comparisons(
+    observations: Iterable[Observation], metric: str, budget: int, group: str
+) -> list[dict[str, Any]]:
+    """The first system against each other one on the same questions: paired bootstrap."""
+    values: dict[str, dict[str, float]] = {}
+    for item in observations:
+        if group in item.groups and (metric, budget) in item.values:
+            values.setdefault(item.system, {})[item.question] = item.values[metric, budget]
+    if not values:
+        return []
+    first, *others = values
+    compared = []
+    for other in others:
+        shared = [question for question in values[first] if question in values[other]]
+        if shared:
+            difference = paired_bootstrap(
+                [values[first][question] for question in shared],
+                [values[other][question] for question in shared],
+            )
+            labels = {"metric": metric, "budget": budget, "a": first, "b": other}
+            compared.append(labels | asdict(difference))
+    return compared
+
+
+def _configuration(
+    encoder_name: str, encoder: Encoder, systems: Sequence[System]
+) -> dict[str, Any]:
+    configs = {
+        system.name: asdict(system.config) for system in systems if isinstance(system, HyMemSystem)
+    }
+    return {"encoder": encoder_name, "encoder version": encoder.version, "hymem": configs}
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Advance]:
+    """A progress bar on standard error, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=sys.stderr)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
+    if not console.is_terminal:
+        print(f"{label}: done", file=sys.stderr)
