@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,3 +60,32 @@ def score(encode: Encode, path: Path) -> tuple[str, float]:
     if path.suffix == ".tsv":
         return f"{path.stem} Spearman", sts(encode, path)
     return f"{path.stem} recall@10", recall(encode, path)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print scores and activity of weights as JSON."""
+    from snn_encoder import activity
+    from snn_encoder.inference import SpikingEncoder
+
+    parser = argparse.ArgumentParser(prog="python -m snn_encoder.evaluate", description=__doc__)
+    parser.add_argument("--weights", default="small", help="nano, small or a folder")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help=".tsv or .jsonl files")
+    parser.add_argument("--timesteps", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--activity", type=Path, help="text file to count spikes on")
+    args = parser.parse_args(argv)
+    encoder = SpikingEncoder.from_pretrained(args.weights)
+    rows: list[dict[str, Any]] = []
+    for steps in args.timesteps:
+        row: dict[str, Any] = {"weights": encoder.name, "timesteps": steps}
+        for path in args.data:
+            name, value = score(partial(encoder.encode, timesteps=steps), path)
+            row[name] = round(value, 4)
+        if args.activity:
+            texts = args.activity.read_text(encoding="utf-8").splitlines()[:1000]
+            row["activity"] = activity.measure(encoder, texts, steps).to_dict()
+        rows.append(row)
+    print(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()

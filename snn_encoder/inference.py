@@ -232,7 +232,7 @@ class SpikingEncoder:
             keys: unit rows [n, dim].
         """
         batch = _Batch(self._tokenize([query]))
-        for t, sums in enumerate(self._steps(batch), start=1):
+        for t, (sums, _) in enumerate(self._steps(batch), start=1):
             scores = keys @ self._read(batch, sums, t)[0]
             order = np.argsort(-scores, kind="stable")[: k + 1]
             settled = len(order) <= k or scores[order[k - 1]] - scores[order[k]] >= margin
@@ -255,13 +255,18 @@ class SpikingEncoder:
             ids = [row[: self.max_tokens] for row in ids]
         return ids
 
-    def _steps(self, batch: _Batch) -> Iterator[list[Floats]]:
-        """Simulate without end; yield each level's spike sums per sentence, updated in place."""
+    def _steps(self, batch: _Batch) -> Iterator[tuple[list[Floats], list[Floats]]]:
+        """Simulate without end; yield spike sums per sentence so far and this step's spikes.
+
+        Both have one array a level. The sums are updated in place; the spikes of level 0 have
+        one row per distinct token, the others one per token.
+        """
         tokens = _TokenNeurons(self._table[batch.distinct])
         levels = [_Neurons() for _ in self._blocks]
         sums = [np.zeros((batch.size, r.weight.shape[0]), np.float32) for r in self._readouts]
         while True:
             spikes = tokens.step()
+            fired = [spikes]
             total = batch.counts @ spikes
             sums[0] += total
             for index, (block, neurons) in enumerate(zip(self._blocks, levels, strict=True)):
@@ -269,9 +274,10 @@ class SpikingEncoder:
                 if index == 0:
                     projected = projected[batch.inverse]
                 spikes = neurons.step(_current(projected, total, block, batch))
+                fired.append(spikes)
                 total = batch.sums(spikes)
                 sums[index + 1] += total
-            yield sums
+            yield sums, fired
 
     def _read(self, batch: _Batch, sums: list[Floats], steps: int) -> Floats:
         """Return the unit vectors after some steps."""
@@ -282,14 +288,14 @@ class SpikingEncoder:
         return z
 
     def _forward(self, batch: _Batch, steps: int) -> Floats:
-        sums = next(islice(self._steps(batch), steps - 1, None))
+        sums, _ = next(islice(self._steps(batch), steps - 1, None))
         return self._read(batch, sums, steps)
 
     def _settled(self, batch: _Batch) -> Floats:
         """Return each text's vector at the first step that hardly changed it."""
         out: Floats = np.zeros((batch.size, self.dim), np.float32)
         moving = np.ones(batch.size, dtype=bool)
-        for t, sums in enumerate(islice(self._steps(batch), MAX_TIMESTEPS), start=1):
+        for t, (sums, _) in enumerate(islice(self._steps(batch), MAX_TIMESTEPS), start=1):
             z = self._read(batch, sums, t)
             agree = (z * out).sum(1) >= AGREEMENT
             out[moving] = z[moving]
