@@ -47,6 +47,7 @@ EVENTS_PER_LEASE = 16
 # are taken up again while the user is still there.
 LEASE_SECONDS = 300.0
 # Near-duplicates say the same in almost the same words: same numbers, most terms shared.
+NEAREST = 3
 DUPLICATE_COSINE = 0.92
 DUPLICATE_OVERLAP = 0.75
 
@@ -80,7 +81,8 @@ class Ingestor:
         because the conversation may go on, unless ``close``."""
         while turns := self.store.unsegmented(scope, TURNS_PER_SEGMENTATION):
             more = len(turns) == TURNS_PER_SEGMENTATION
-            events = self._cut(scope, turns, close=close and not more)
+            with self.charging(scope):
+                events = self._cut(scope, turns, close=close and not more)
             self.store.add_events(scope, events)
             if not more or not events:
                 return
@@ -220,8 +222,11 @@ class Ingestor:
         keys = [_fact_key(statement) for statement in statements]
         facts = self.store.current_facts(scope, [key for key in keys if key])
         tokens = count_many([statement.text for statement in statements])
+        copies = self._duplicates(scope, statements, vectors)
         units = []
-        for statement, vector, count, key in zip(statements, vectors, tokens, keys, strict=True):
+        for statement, vector, count, key, copy in zip(
+            statements, vectors, tokens, keys, copies, strict=True
+        ):
             time = statement.time or event.time
             older, newer = _rank_facts(facts.get(key or "", []), statement.text, time)
             units.append(
@@ -235,19 +240,23 @@ class Ingestor:
                     supersedes=older,
                     superseded_by=newer,
                     fact=key,
-                    duplicate_of=self._duplicate(scope, statement.text, vector),
+                    duplicate_of=copy,
                 )
             )
         return units
 
-    def _duplicate(self, scope: Scope, text: str, vector: NDArray[np.float32]) -> int | None:
-        """The id of a unit that already says this, if there is one."""
-        found = self.store.candidates(scope, vector, "", 3, kinds=("unit",))
-        near = found.ids[found.dense >= DUPLICATE_COSINE]
-        for unit in self.store.units(scope, [int(item_id) for item_id in near]):
-            if _same_statement(unit.text, text):
-                return unit.id
-        return None
+    def _duplicates(
+        self, scope: Scope, statements: Sequence[Statement], vectors: NDArray[np.float32]
+    ) -> list[int | None]:
+        """For each statement, the id of a unit that already says this, if there is one."""
+        nearest = self.store.nearest_units(scope, vectors, NEAREST)
+        near = [[item for item, cosine in row if cosine >= DUPLICATE_COSINE] for row in nearest]
+        units = self.store.units(scope, sorted({item for row in near for item in row}))
+        texts = {unit.id: unit.text for unit in units}
+        return [
+            next((item for item in row if _same(texts.get(item, ""), statement.text)), None)
+            for statement, row in zip(statements, near, strict=True)
+        ]
 
 
 def _without_recalled(turns: Sequence[Turn]) -> list[Turn]:
@@ -290,7 +299,7 @@ def _later(a: datetime | None, b: datetime | None) -> bool:
     return a is not None and b is not None and as_utc(a) > as_utc(b)
 
 
-def _same_statement(a: str, b: str) -> bool:
+def _same(a: str, b: str) -> bool:
     if re.findall(r"\d+", a) != re.findall(r"\d+", b):
         return False
     first, second = set(terms(a)), set(terms(b))

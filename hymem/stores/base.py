@@ -165,6 +165,13 @@ class Store(Protocol):
         ``query`` (empty switches it off). Superseded and duplicate units are left out."""
         ...
 
+    def nearest_units(
+        self, scope: Scope, vectors: NDArray[np.float32], limit: int
+    ) -> list[list[tuple[int, float]]]:
+        """For each row of ``vectors`` (``float32[n, dim]``), the ids of up to ``limit`` nearest
+        current units and their cosines."""
+        ...
+
     # -- write path: segmentation and extraction --
     def unsegmented(self, scope: Scope, limit: int) -> list[Turn]:
         """The oldest turns that belong to no event yet, by position (several sessions mixed)."""

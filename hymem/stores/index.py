@@ -208,6 +208,14 @@ class ScopeIndex:
             rows = self._with_neighbours(rows, radius, allowed)
         return self._describe(rows, vector, asked)
 
+    def nearest(
+        self, vector: NDArray[np.float32], limit: int, allowed: NDArray[np.bool_] | None
+    ) -> list[tuple[int, float]]:
+        """(id, cosine) of the ``limit`` allowed items with the nearest keys."""
+        rows = self.dense.search(vector, limit, allowed)
+        scores = self.dense.scores(vector, rows)
+        return list(zip(self.id.view[rows].tolist(), scores.tolist(), strict=True))
+
     def _with_neighbours(
         self, rows: NDArray[np.int64], radius: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:

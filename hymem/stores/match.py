@@ -79,6 +79,13 @@ class Matching(Items):
             allowed = self._allowed(connection, scope_id, index, where, kinds)
             return index.candidates(wanted, hashes, limit, radius, allowed)
 
+    def nearest_units(
+        self, scope: Scope, vectors: NDArray[np.float32], limit: int
+    ) -> list[list[tuple[int, float]]]:
+        with self._index(scope) as (connection, scope_id, index):
+            allowed = self._allowed(connection, scope_id, index, None, ("unit",))
+            return [index.nearest(vector, limit, allowed) for vector in vectors]
+
     def window(self, scope: Scope, positions: Sequence[int], radius: int) -> list[Turn]:
         with self._index(scope) as (connection, _, index):
             ids = {
