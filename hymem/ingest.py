@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hymem.cost import Ledger, Meter
 from hymem.embed import ITEMS_PER_CALL, encode_groups, encode_items, turn_keys
-from hymem.errors import BudgetError, EncoderError, HyMemError, LLMError
+from hymem.errors import BudgetError, EncoderError, HyMemError, LLMError, StoreError
 from hymem.keys import lexical_text, strip_recalled
 from hymem.messages import Said, as_utc
 from hymem.stores.base import Lease, NewTurn, NewUnit, Store
@@ -43,9 +45,9 @@ log = logging.getLogger(__name__)
 TURNS_PER_TRANSACTION = 2048
 TURNS_PER_SEGMENTATION = 512
 EVENTS_PER_LEASE = 16
-# Long enough for a slow model to answer for a batch; short enough that a killed worker's events
-# are taken up again while the user is still there.
-LEASE_SECONDS = 300.0
+# A worker renews its lease while it waits for a model; a killed one's events are free so soon.
+LEASE_SECONDS = 15.0
+POLL_SECONDS = 0.1
 # Near-duplicates say the same in almost the same words: same numbers, most terms shared.
 NEAREST = 3
 DUPLICATE_COSINE = 0.92
@@ -95,9 +97,21 @@ class Ingestor:
         while keep_going() and (
             lease := self.store.lease_events(scope, EVENTS_PER_LEASE, LEASE_SECONDS)
         ):
-            with self.charging(lease.scope):
+            with self.charging(lease.scope), self._renewing(lease):
                 done += self._extract_lease(lease)
         return done
+
+    def drain(self, scope: Scope) -> None:
+        """Segment and extract all of ``scope``, failed events once more included. Waits for what
+        other workers have leased, though not for ever: their events stay visible as ``leased``."""
+        self.store.retry_failed(scope)
+        end = time.monotonic() + 2 * LEASE_SECONDS
+        while True:
+            self.segment(scope, close=True)
+            self.extract(scope)
+            if scope not in self.store.unfinished() or time.monotonic() > end:
+                return
+            time.sleep(POLL_SECONDS)
 
     def charging(self, scope: Scope) -> AbstractContextManager[Meter]:
         """Within this context, the paid calls of encoder and extractor count as the scope's."""
@@ -180,6 +194,25 @@ class Ingestor:
                 covered = end
         return events
 
+    @contextmanager
+    def _renewing(self, lease: Lease) -> Iterator[None]:
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE_SECONDS / 3):
+                try:
+                    self.store.renew(lease, LEASE_SECONDS)
+                except StoreError as error:  # the lease may run out: no loss, only double work
+                    log.warning("a lease could not be renewed: %s", error)
+
+        thread = threading.Thread(target=renew, name="hymem-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
     def _extract_lease(self, lease: Lease) -> int:
         turns = [self.store.turns(lease.scope, event.turns) for event in lease.events]
         results = self._extract_batch(turns)
@@ -227,15 +260,15 @@ class Ingestor:
         for statement, vector, count, key, copy in zip(
             statements, vectors, tokens, keys, copies, strict=True
         ):
-            time = statement.time or event.time
-            older, newer = _rank_facts(facts.get(key or "", []), statement.text, time)
+            when = statement.time or event.time
+            older, newer = _rank_facts(facts.get(key or "", []), statement.text, when)
             units.append(
                 NewUnit(
                     text=statement.text,
                     lexical=statement.text,
                     tokens=count,
                     vector=vector,
-                    time=time,
+                    time=when,
                     source_turns=tuple(event.turns[i] for i in statement.sources),
                     supersedes=older,
                     superseded_by=newer,

@@ -122,7 +122,7 @@ class HyMem:
         )
         ids = self._parts.ingestor.append(scope, said)
         if wait:
-            self._flush_scope(scope)
+            self._parts.ingestor.drain(scope)
         elif ids:
             self._notify(scope)
         return ids
@@ -135,7 +135,7 @@ class HyMem:
         else:
             scopes = [_scope(user_id, agent_id)]
         for scope in scopes:
-            self._flush_scope(scope)
+            self._parts.ingestor.drain(scope)
         return self._store.status(scopes[0] if len(scopes) == 1 else None)
 
     # -- reading --
@@ -390,11 +390,6 @@ class HyMem:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _flush_scope(self, scope: Scope) -> None:
-        self._store.retry_failed(scope)
-        self._parts.ingestor.segment(scope, close=True)
-        self._parts.ingestor.extract(scope)
 
     def _chatter(self) -> Chatter:
         if self._parts.chatter is None:

@@ -1,5 +1,6 @@
 """The write path on the real store, encoder and segmenter."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -222,3 +223,18 @@ def test_an_update_replaces_text_keys_and_units(store):
     assert not store.candidates(ANA, None, "tuba", 5).lexical.any()
     assert store.candidates(ANA, None, "oboe", 5).ids.size == 2
     assert [event["event"] for event in store.history(ANA, turn)] == ["add", "update"]
+
+
+def test_a_lease_is_renewed_while_a_slow_extractor_works(store, monkeypatch):
+    monkeypatch.setattr("hymem.ingest.LEASE_SECONDS", 0.3)
+
+    class Slow(EveryTurn):
+        def extract(self, events):
+            time.sleep(1.0)
+            assert store.lease_events(ANA, 5, 1.0) is None  # nobody else may have it
+            return super().extract(events)
+
+    ingestor = make(store, Slow())
+    say(ingestor, "I paint boats.")
+    settle(ingestor)
+    assert store.status(ANA).units == 1

@@ -193,6 +193,10 @@ class Store(Protocol):
         such event. A lease that is not completed in time may be taken by anyone."""
         ...
 
+    def renew(self, lease: Lease, seconds: float) -> None:
+        """Keep what is left of a lease for ``seconds`` from now."""
+        ...
+
     def complete_event(self, lease: Lease, event_id: int, units: Sequence[NewUnit]) -> list[int]:
         """Store an event's units and mark it done, in one transaction. Does nothing and returns []
         when the lease was lost, so that no unit is doubled."""

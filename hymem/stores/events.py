@@ -81,6 +81,13 @@ class Events(Items):
             taken = tuple(event_from_row(connection, row) for row in rows)
         return Lease(token, Scope(user, agent), taken, expires)
 
+    def renew(self, lease: Lease, seconds: float) -> None:
+        with self._db.write() as connection:
+            connection.execute(
+                "UPDATE events SET expires = ? WHERE status = 'leased' AND token = ?",
+                (clock.time() + seconds, lease.token),
+            )
+
     def complete_event(self, lease: Lease, event_id: int, units: Sequence[NewUnit]) -> list[int]:
         with self._db.write() as connection:
             self._check_encoder(connection)
