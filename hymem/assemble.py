@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hymem.ask import Asker
 from hymem.chat import Chatter
@@ -18,6 +18,8 @@ from hymem.types import LLM, Config, Encoder, Extractor, Segmenter
 
 if TYPE_CHECKING:
     from hymem.stores.base import Store
+
+Stage = TypeVar("Stage", Segmenter, Extractor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +52,32 @@ def assemble(
     store = store or open_store(path, plain)
     ledger = Ledger(store, prices)
     metered = ledger.encoder(plain)
-    extract = extractor or _default_extractor(model, ledger)
+    extract = _metered(extractor or _default_extractor(model), ledger)
+    cut = _metered(segmenter or TopicSegmenter(), ledger)
     retriever = Retriever(store, metered, config)
     asker = Asker(store, retriever, model, ledger, config, metered)
     return Parts(
         store=store,
         encoder=metered,
         ledger=ledger,
-        ingestor=Ingestor(
-            store, metered, segmenter or TopicSegmenter(), extract, ledger, config.scope_budget
-        ),
+        ingestor=Ingestor(store, metered, cut, extract, ledger, config.scope_budget),
         retriever=retriever,
         asker=asker,
         chatter=None if model is None else Chatter(asker, model, ledger, config),
     )
 
 
-def _default_extractor(llm: LLM | None, ledger: Ledger) -> Extractor:
+def _metered(stage: Stage, ledger: Ledger) -> Stage:
+    """The stage itself, with its calls counted if it makes any that are paid for."""
+    metered: Stage = stage.metered(ledger) if hasattr(stage, "metered") else stage
+    return metered
+
+
+def _default_extractor(llm: LLM | None) -> Extractor:
     if llm is None:
         from hymem.offline import OfflineExtractor
 
         return OfflineExtractor()
     from hymem.extract import LLMExtractor
 
-    return LLMExtractor(ledger.ambient_llm(llm, "extract"))
+    return LLMExtractor(llm)

@@ -33,7 +33,11 @@ _NEVER = 1e9
 
 class LLMSegmenter:
     """``Segmenter`` on a chat model. ``rules`` bounds the events in time and length, and takes over
-    where the model cannot be reached or may not be paid."""
+    where the model cannot be reached or may not be paid.
+
+    The end of a session stays open while it goes on, and is read again whenever something is added
+    to it; so add in batches, or with ``background=False`` and a ``flush``.
+    """
 
     def __init__(self, llm: LLM, rules: TopicSegmenter | None = None) -> None:
         self._llm = llm

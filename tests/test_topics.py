@@ -97,3 +97,5 @@ def test_behind_hymem(server: OpenAIServer) -> None:
         messages = [{"role": "user", "content": f"message {number}"} for number in range(4)]
         memory.add(messages, user_id="ana", timestamp=MORNING, wait=True)
         assert dict(memory.status(user_id="ana").events)["done"] == 2
+        rows = {row["stage"]: row["calls"] for row in memory.costs(user_id="ana", by=("stage",))}
+    assert rows == {"segment": 1, "extract": 1}

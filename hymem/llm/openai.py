@@ -7,6 +7,7 @@ jitter, and waits as long as a ``Retry-After`` of up to two minutes says, in sec
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -206,6 +207,7 @@ class Connection:
                     )
                 # Local servers want no key, but the SDK wants one.
                 self._client = openai.OpenAI(api_key=key or "none", **self._settings)  # type: ignore[arg-type]
+                weakref.finalize(self, self._client.close)
             return self._client
 
     def explain(self, error: Exception) -> str:
