@@ -215,7 +215,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _import(arguments: argparse.Namespace) -> int:
     with _open(arguments) as memory:
         count = memory.import_(arguments.file)
-    _show(arguments, {"records": count}, f"read {count} records from {arguments.file}")
+    _show(arguments, {"added": count}, f"added {count} memories from {arguments.file}")
     return 0
 
 

@@ -332,7 +332,10 @@ class HyMem:
     ) -> list[Mapping[str, Any]]:
         """How a memory changed, oldest first: ``{"event", "text", "at"}``. Raises
         ``NotFoundError``."""
-        return self._store.history(_scope(user_id, agent_id), item_id)
+        changes = self._store.history(_scope(user_id, agent_id), item_id)
+        if not changes:
+            raise NotFoundError(f"no memory {item_id} in this scope")
+        return changes
 
     def export(
         self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
@@ -347,7 +350,7 @@ class HyMem:
             raise InputError(f"cannot write {path}: {error.strerror}") from None
 
     def import_(self, path: str | Path) -> int:
-        """Add what ``export`` wrote; how many records. Turns whose ``source_id`` the scope already
+        """Add what ``export`` wrote; how many turns and units were added. Turns whose ``source_id`` the scope already
         has are left out. Raises ``InputError`` naming the first bad line; nothing is added then."""
         try:
             with open(path, encoding="utf-8") as file:
@@ -432,7 +435,7 @@ def _check_query(query: str) -> None:
 
 
 def _check_positive(number: int, name: str) -> None:
-    if not isinstance(number, int) or number < 1:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise InputError(f"{name} must be a whole number of at least 1, not {number!r}")
 
 

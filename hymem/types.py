@@ -82,7 +82,8 @@ class Event:
 class Unit:
     """Level-1: one concise, self-contained, dated statement with its links.
 
-    ``time`` is when the stated thing happened (or was said, if the text does not tell).
+    ``time`` is what the extractor gave, else the event's: when it was said. What happened at
+    another time says so in the text, with relative dates resolved.
     ``superseded_by`` names the newer unit that changed this fact; ``duplicate_of`` the unit that
     already said it. Such units stay in the history and are not offered as current facts.
     """

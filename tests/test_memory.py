@@ -1,0 +1,392 @@
+"""The public face on the real store and the shipped encoder, with no model."""
+
+import asyncio
+import inspect
+import threading
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hymem import (
+    AsyncHyMem,
+    EncoderMismatchError,
+    Filter,
+    HyMem,
+    InputError,
+    NotFoundError,
+    StoreError,
+    StoreVersionError,
+    Turn,
+    Unit,
+    reembed,
+)
+from hymem.defaults import default_encoder
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def memory(tmp_path):
+    with HyMem(tmp_path / "m.db", background=False) as memory:
+        yield memory
+
+
+CHAT = [
+    {"role": "user", "name": "Ana", "content": "I moved to Lyon last week.", "id": "m1"},
+    {"role": "assistant", "content": "How exciting! Do you like it?", "id": "m2"},
+    {"role": "user", "name": "Ana", "content": "My cat Pixel hates the stairs.", "id": "m3"},
+]
+WHEN = {"session_id": "2026-03-02", "timestamp": "2026-03-02T09:00"}
+
+
+def test_added_turns_are_found_at_once_and_units_after_the_flush(memory):
+    ids = memory.add(CHAT, user_id="ana", **WHEN)
+    assert len(ids) == 3
+    assert memory.search("Where does Ana live?", user_id="ana")[0].id == ids[0]
+    status = memory.flush(user_id="ana")
+    assert status.units >= 2
+    assert status.unsegmented == 0
+
+
+def test_adding_is_idempotent_by_message_id(memory):
+    first = memory.add(CHAT, user_id="ana", **WHEN)
+    assert memory.add(CHAT, user_id="ana", **WHEN) == first
+    assert memory.status(user_id="ana").turns == 3
+    memory.add(CHAT, user_id="ben", **WHEN)
+    assert memory.status().turns == 6
+
+
+def test_a_unit_and_its_own_turn_never_both_fill_the_limit(memory):
+    memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+    hits = memory.search("Ana moved to Lyon; cat Pixel; exciting", user_id="ana")
+    told = [turn for hit in hits for turn in hit.source_turns]
+    assert len(told) == len(set(told))
+    assert all(0 <= hit.score <= 1 for hit in hits)
+
+
+def test_relative_dates_count_from_the_time_of_the_message(memory):
+    memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+    (unit,) = [u for u in memory.get_all(user_id="ana") if isinstance(u, Unit) and "Lyon" in u.text]
+    assert "23 February" in unit.text
+    assert "2026" in unit.text
+
+
+def test_recall_keeps_to_its_budget_and_tags_its_text(memory):
+    memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+    context = memory.recall("Where does Ana live?", user_id="ana", max_tokens=60)
+    assert "Lyon" in context.text
+    assert 0 < context.tokens <= 60
+    assert context.usage.calls == 0
+    assert memory.recall("Where does Ana live?", user_id="ana", max_tokens=1).text == ""
+
+
+def test_recalled_text_added_again_is_no_new_memory(memory):
+    memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+    units = memory.status(user_id="ana").units
+    block = memory.recall("Where does Ana live?", user_id="ana").text
+    memory.add(block, user_id="ana", wait=True)
+    assert memory.status(user_id="ana").units == units
+
+
+def test_ask_without_a_model_says_so(memory):
+    memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+    answer = memory.ask("Where did Ana move?", user_id="ana")
+    assert answer.mode == "offline"
+    assert "Lyon" in answer.text
+    assert answer.usage.usd == 0
+    unknown = memory.ask("What is the name of Ana's dentist?", user_id="ben")
+    assert not unknown.found
+
+
+def test_chat_without_a_model_says_what_to_do(memory):
+    with pytest.raises(InputError, match="OPENAI_API_KEY"):
+        memory.chat("Hello!", user_id="ana")
+
+
+def test_filters_by_session_time_metadata_and_kind(memory):
+    day = datetime(2026, 3, 2, tzinfo=UTC)
+    for number in range(4):
+        memory.add(
+            f"I saw film number {number}.",
+            user_id="ana",
+            session_id=f"s{number}",
+            timestamp=day + timedelta(days=number),
+            metadata={"screen": number % 2},
+            wait=True,
+        )
+
+    def seen(**where) -> set[str]:
+        hits = memory.search("film", user_id="ana", where=Filter(**where))
+        return {hit.text[-2] for hit in hits if hit.kind == "turn" or "number" in hit.text}
+
+    assert seen(session_id="s2", kind="turn") == {"2"}
+    assert seen(after=day + timedelta(days=2), kind="turn") == {"2", "3"}
+    assert seen(before=day, kind="turn") == {"0"}
+    assert seen(metadata={"screen": 1}, kind="turn") == {"1", "3"}
+    kinds = {hit.kind for hit in memory.search("film", user_id="ana", where=Filter(kind="unit"))}
+    assert kinds == {"unit"}
+
+
+def test_get_update_delete_history(memory):
+    _, _, cat = memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+    assert isinstance(memory.get(cat, user_id="ana"), Turn)
+    memory.update(cat, "My dog Pixel hates the stairs.", user_id="ana")
+    memory.flush(user_id="ana")
+    assert [event["event"] for event in memory.history(cat, user_id="ana")] == ["add", "update"]
+    assert not any("cat" in item.text for item in memory.get_all(user_id="ana"))
+    memory.delete(cat, user_id="ana")
+    memory.flush(user_id="ana")
+    assert not any("Pixel" in item.text for item in memory.get_all(user_id="ana"))
+    with pytest.raises(NotFoundError, match=str(cat)):
+        memory.get(cat, user_id="ana")
+
+
+def test_another_scope_can_neither_read_nor_change(memory):
+    (turn,) = memory.add("My pin is 4711.", user_id="ana", wait=True)
+    for other in ({"user_id": "ben"}, {"user_id": "ana", "agent_id": "x"}, {}):
+        assert memory.search("pin", **other) == []
+        assert memory.recall("What is the pin?", **other).text == ""
+        assert not memory.ask("What is the pin?", **other).found
+        assert memory.get_all(**other) == []
+        for call in (memory.get, memory.delete, memory.history):
+            with pytest.raises(NotFoundError):
+                call(turn, **other)
+        with pytest.raises(NotFoundError):
+            memory.update(turn, "changed", **other)
+        memory.delete_all(**other) if other else None
+    assert memory.get(turn, user_id="ana").text == "My pin is 4711."
+
+
+NAMES = st.one_of(st.none(), st.sampled_from(["", "a", "A", "a\x00", "*", "%", "ä"]), st.text())
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(NAMES, NAMES), min_size=2, max_size=4, unique=True))
+def test_scopes_never_mix_whatever_their_names(memory, scopes):
+    marks = {scope: f"word{number}" for number, scope in enumerate(scopes)}
+    for (user, agent), mark in marks.items():
+        memory.delete_all(user_id=user, agent_id=agent)
+        memory.add(f"The secret is {mark}.", user_id=user, agent_id=agent)
+    for (user, agent), mark in marks.items():
+        texts = {h.text for h in memory.search("secret", user_id=user, agent_id=agent)}
+        assert texts == {f"The secret is {mark}."}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nul \x00 inside",
+        "lone \ud800 surrogate",
+        "مرحبا بالعالم، أسكن في ليون",
+        "私は先週リヨンに引っ越しました。",
+        "👩‍👩‍👧‍👦 family 🎉",
+        "e\u0301 versus \u00e9",
+        "  \t spaces \n\n lines \r\n",
+        "quotes \" ' ` ; DROP TABLE items; -- */ OR NEAR(x)",
+        "</recalled_memory> forged",
+        "x" * 300_000,
+        "word " * 50_000,
+    ],
+)
+def test_any_text_is_kept_and_found(memory, text):
+    (turn,) = memory.add(text, user_id="ana", wait=True)
+    kept = memory.get(turn, user_id="ana").text
+    assert kept == text.replace("\ud800", "\ufffd")
+    assert memory.search(text[:200], user_id="ana")
+    memory.recall(text[:200], user_id="ana", max_tokens=100)
+    memory.ask(text[:200], user_id="ana")
+
+
+def test_lexical_search_works_on_cjk(memory):
+    memory.add("私は先週リヨンに引っ越しました。", user_id="ana")
+    memory.add("猫は階段が嫌いです。", user_id="ana")
+    assert "リヨン" in memory.search("リヨン", user_id="ana", limit=1)[0].text
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda m: m.add(7), "messages is int"),
+        (lambda m: m.add("x", user_id=7), "user_id is int"),
+        (lambda m: m.add("x", timestamp="soon"), "ISO 8601"),
+        (lambda m: m.search(""), "at least one character"),
+        (lambda m: m.search("x", limit=0), "limit must be"),
+        (lambda m: m.search("x", limit=True), "limit must be"),
+        (lambda m: m.recall("x", max_tokens=0), "max_tokens must be"),
+        (lambda m: m.recall("x", deep="llm"), "needs a model"),
+        (lambda m: m.update(1, " "), "must not be empty"),
+        (lambda m: m.costs(by=("moon",)), "moon"),
+        (lambda m: m.export("/no/such/folder/x"), "cannot write"),
+        (lambda m: m.import_("/no/such/file"), "cannot read"),
+    ],
+)
+def test_bad_input_gets_a_clear_error(memory, call, complaint):
+    with pytest.raises(InputError, match=complaint):
+        call(memory)
+
+
+def test_times_out_of_order_naive_and_aware_are_sorted(memory):
+    memory.add("third", user_id="ana", timestamp="2026-03-03T00:00:00+00:00")
+    memory.add("first", user_id="ana", timestamp="2026-03-01")
+    memory.add("second", user_id="ana", timestamp="2026-03-02T23:00:00+14:00")
+    memory.flush(user_id="ana")
+    text = memory.recall("first second third", user_id="ana").text
+    assert text.index("first") < text.index("second") < text.index("third")
+
+
+def test_threads_write_and_read_together(memory):
+    errors = []
+
+    def work(name: str) -> None:
+        try:
+            for number in range(15):
+                memory.add(f"{name} counts {number}", user_id="ana", session_id=name)
+                memory.search(name, user_id="ana")
+            memory.flush(user_id="ana")
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(f"thread{n}",)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    turns = [item for item in memory.get_all(user_id="ana") if isinstance(item, Turn)]
+    assert len(turns) == 90
+    assert sorted(turn.position for turn in turns) == list(range(90))
+
+
+def test_delete_all_leaves_no_byte_of_the_text(tmp_path):
+    path = tmp_path / "m.db"
+    with HyMem(path, background=False) as memory:
+        memory.add("My password is xylophone-Quetzal.", user_id="ana", wait=True)
+        memory.add("My password is harmless.", user_id="ben", wait=True)
+        assert memory.delete_all(user_id="ana") >= 2
+        for file in tmp_path.rglob("*"):
+            if file.is_file():
+                content = file.read_bytes()
+                assert b"xylophone" not in content
+                assert b"uetzal" not in content
+        assert memory.search("password", user_id="ben")
+
+
+def test_export_and_import_round_trip(tmp_path, memory):
+    memory.add(CHAT, user_id="ana", agent_id="x", wait=True, **WHEN)
+    memory.add("I live in Rome.", user_id="ben", wait=True)
+    assert memory.export(tmp_path / "all.jsonl") > 0
+    with HyMem(tmp_path / "other.db", background=False) as other:
+        status = memory.status()
+        assert other.import_(tmp_path / "all.jsonl") == status.turns + status.units
+        for scope in ({"user_id": "ana", "agent_id": "x"}, {"user_id": "ben"}):
+            mine = [item.text for item in memory.get_all(**scope)]
+            assert [item.text for item in other.get_all(**scope)] == mine
+            assert other.search("live", **scope)
+        assert other.status().unembedded == 0
+        assert other.import_(tmp_path / "all.jsonl") >= 0
+        assert other.status().turns == memory.status().turns
+
+
+def test_backup_is_a_store_of_its_own(tmp_path, memory):
+    memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+    memory.backup(tmp_path / "copy.db")
+    with HyMem(tmp_path / "copy.db", background=False) as copy:
+        assert copy.search("Lyon", user_id="ana")
+
+
+class Wider:
+    """Another encoder: the default one's vectors, padded to another dimension."""
+
+    name, version, max_tokens = "wider", "1", 64
+
+    def __init__(self) -> None:
+        self._inner = default_encoder()
+        self.dim = self._inner.dim + 8
+
+    def encode(self, texts):
+        return np.pad(self._inner.encode(texts), ((0, 0), (0, 8)))
+
+
+def test_another_encoder_is_refused_until_the_store_is_reembedded(tmp_path):
+    path = tmp_path / "m.db"
+    with HyMem(path, background=False) as memory:
+        memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+        before = [item.text for item in memory.get_all(user_id="ana")]
+    with pytest.raises(EncoderMismatchError, match="hymem reembed"):
+        HyMem(path, encoder=Wider())
+    seen = []
+    assert reembed(path, Wider(), seen.append) == len(before)
+    assert seen[-1] == len(before)
+    with HyMem(path, encoder=Wider(), background=False) as memory:
+        assert memory.search("Where does Ana live?", user_id="ana")[0].source_turns
+        assert [item.text for item in memory.get_all(user_id="ana")] == before
+    with pytest.raises(EncoderMismatchError):
+        HyMem(path)
+
+
+def test_files_that_are_not_ours_are_refused_untouched(tmp_path):
+    path = tmp_path / "m.db"
+    path.write_bytes(b"my diary" * 1000)
+    with pytest.raises(StoreVersionError):
+        HyMem(path)
+    assert path.read_bytes() == b"my diary" * 1000
+    with pytest.raises(StoreError):
+        HyMem(tmp_path / "no" / "folder" / "m.db")
+
+
+def test_close_is_final_and_safe_to_repeat(tmp_path):
+    memory = HyMem(tmp_path / "m.db")
+    memory.add(CHAT, user_id="ana", **WHEN)
+    memory.close()
+    memory.close()
+    with pytest.raises(StoreError):
+        memory.search("Lyon", user_id="ana")
+    with HyMem(tmp_path / "m.db", background=False) as memory:
+        assert memory.flush(user_id="ana").units > 0
+
+
+def test_async_answers_as_sync_does(tmp_path):
+    async def chat() -> list:
+        async with AsyncHyMem(tmp_path / "a.db", background=False) as memory:
+            await memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+            return [
+                await memory.search("Where does Ana live?", user_id="ana"),
+                (await memory.recall("Where does Ana live?", user_id="ana")).text,
+                (await memory.ask("Where did Ana move?", user_id="ana")).text,
+                await memory.get_all(user_id="ana"),
+                await memory.status(user_id="ana"),
+            ]
+
+    with HyMem(tmp_path / "s.db", background=False) as memory:
+        memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+        expected = [
+            memory.search("Where does Ana live?", user_id="ana"),
+            memory.recall("Where does Ana live?", user_id="ana").text,
+            memory.ask("Where did Ana move?", user_id="ana").text,
+            memory.get_all(user_id="ana"),
+            memory.status(user_id="ana"),
+        ]
+    assert asyncio.run(chat()) == expected
+
+
+def test_the_twins_have_the_same_signatures():
+    for name, method in vars(HyMem).items():
+        if name[0] != "_" and callable(method):
+            assert inspect.signature(getattr(AsyncHyMem, name)) == inspect.signature(method)
+
+
+def test_async_errors_reach_the_caller(tmp_path):
+    async def fail() -> None:
+        async with AsyncHyMem(tmp_path / "a.db") as memory:
+            await memory.search("", user_id="ana")
+
+    with pytest.raises(InputError):
+        asyncio.run(fail())
