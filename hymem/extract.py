@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hymem.context import render
 from hymem.dates import annotate, resolve
@@ -28,10 +30,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The statements of a call, each with the turns that it cites, and how much was ignored.
+_Read: TypeAlias = "tuple[list[tuple[StatementReply, list[Turn]]], int]"
+
 # Events up to this length share a call: the instructions are then paid for once.
 BATCH_TOKENS = 1500
 # What one call is given at most; models overlook facts in longer texts.
 CALL_TOKENS = 4000
+CALLS_AT_ONCE = 4
 # Longer runs without a space are no words; they are cut anywhere.
 WORD_CHARACTERS = 100
 _UNBOUNDED = 10**9
@@ -56,34 +62,45 @@ class LLMExtractor:
         Raises ``LLMError`` when the model cannot be reached, ``LLMOutputError`` when it gives
         nothing usable.
         """
+        calls = list(_calls(events))
         found: list[list[Statement]] = [[] for _ in events]
-        for turns in _calls(events):
-            for reply, sources in self._ask(turns):
+        for kept, ignored in self._ask_all(calls):
+            self.ignored += ignored
+            for reply, sources in kept:
                 index, places = _home(events, [turn.id for turn in sources])
                 found[index].append(_statement(reply, sources, places))
+        if self.ignored:
+            log.info("%d citations or statements ignored so far", self.ignored)
         return found
 
-    def _ask(self, turns: Sequence[Turn]) -> Iterator[tuple[StatementReply, list[Turn]]]:
-        """The statements of one call, each with the turns it cites."""
+    def _ask_all(self, calls: Sequence[Sequence[Turn]]) -> list[_Read]:
+        """All calls, several at once; the ledger's request at hand is known to each."""
+        if len(calls) < 2:
+            return [self._ask(turns) for turns in calls]
+        contexts = [copy_context() for _ in calls]
+        with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="hymem-extract") as pool:
+            return list(
+                pool.map(lambda context, turns: context.run(self._ask, turns), contexts, calls)
+            )
+
+    def _ask(self, turns: Sequence[Turn]) -> _Read:
         from hymem.prompts.schemas import ExtractReply
 
         block = render(turns, _UNBOUNDED, numbered=True)
         messages = load("extract").messages(memory=block.text)
         reply: ExtractReply = self._llm.complete(messages, ExtractReply).value
-        kept = 0
+        kept, ignored = [], 0
         for statement in reply.statements:
             items, unknown = cited(statement.sources, block.used)
+            ignored += unknown
             sources = [item for item in items if isinstance(item, Turn)]
-            self.ignored += unknown
-            if not sources or not statement.text.strip():
-                self.ignored += 1
-                continue
-            kept += 1
-            yield statement, sources
+            if sources and statement.text.strip():
+                kept.append((statement, sources))
+            else:
+                ignored += 1
         if reply.statements and not kept:
             raise LLMOutputError("no extracted statement cites a message that was shown")
-        if kept < len(reply.statements):
-            log.warning("%d statements cite no message shown", len(reply.statements) - kept)
+        return kept, ignored
 
 
 def _calls(events: Sequence[Sequence[Turn]]) -> Iterator[list[Turn]]:

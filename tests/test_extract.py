@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -110,6 +111,22 @@ def test_long_events_get_calls_of_their_own_and_nothing_is_left_out(
     assert all(count_tokens(last_message(body)) < CALL_TOKENS + 200 for body in server.requests)
     assert sum(len(one) for one in results) == server.calls >= 4
     assert [len(one) > 0 for one in results] == [True, True, True]
+
+
+def test_calls_run_side_by_side_and_are_charged_to_the_same_scope(
+    server: OpenAIServer, memory: HyMem
+) -> None:
+    def slow(body: Mapping[str, Any]) -> str:
+        time.sleep(0.1)
+        return statements(body)
+
+    server.answer = slow
+    texts = [f"{topic} " * 900 for topic in ("tea", "cake", "ship", "cat", "rain", "song")]
+    memory.add([{"role": "user", "content": text} for text in texts], user_id="ana", wait=True)
+    assert 2 <= server.most_busy <= 4
+    (row,) = memory.costs(by=("scope",))
+    assert (row["scope"].user_id, row["input_tokens"]) == ("ana", server.input_tokens)
+    assert memory.status(user_id="ana").units >= 6
 
 
 def test_numbers_that_were_not_shown_are_ignored_and_counted(
@@ -221,7 +238,7 @@ def test_any_script_passes_through(server: OpenAIServer, extractor: LLMExtractor
 def statements(body: Mapping[str, Any]) -> str:
     """A statement per message shown."""
     lines = re.findall(r"^(\d+)\. (.*)$", last_message(body), re.MULTILINE)
-    return reply(*(said(text=f"It was said: {text}", sources=[int(n)]) for n, text in lines))
+    return reply(*(said(text=f"It was said: {text[:60]}", sources=[int(n)]) for n, text in lines))
 
 
 @pytest.fixture
