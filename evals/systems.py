@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hymem import Config, HyMem
-    from hymem.types import Encoder, Hit, Statement, Turn
+    from hymem.types import Encoder, Hit, Message, Statement, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,22 +120,27 @@ class HyMemSystem:
             segmenter=SessionEvents() if self.session_events else None,
         )
         ids = memory.add(
-            [
-                {
-                    "role": message.role,
-                    "name": message.speaker,
-                    "content": message.text,
-                    "timestamp": message.time,
-                    "id": message.id,
-                    "session_id": message.session,
-                }
-                for message in history.messages
-            ],
+            as_messages(history),
             user_id=history.id,
         )
         if self.extract:
             memory.flush(user_id=history.id)
         return HyMemMemory(memory, history, ids, folder)
+
+
+def as_messages(history: History) -> list[Message]:
+    """The history as ``HyMem.add`` takes it."""
+    return [
+        {
+            "role": message.role,
+            "name": message.speaker,
+            "content": message.text,
+            "timestamp": message.time,
+            "id": message.id,
+            "session_id": message.session,
+        }
+        for message in history.messages
+    ]
 
 
 class HyMemMemory:

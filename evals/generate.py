@@ -1,0 +1,324 @@
+"""Answers, with a model: concurrent, resumable, within a dollar cap, and predictable beforehand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from evals.answerers import Answerer, CountingLLM, Reader
+from evals.data import DataError
+from evals.history import History
+from evals.records import Record, RecordWriter, Run, tokens_of, usd_of
+from evals.results import measured_code
+from evals.tasks import Question, Task
+
+# Reply length that a dry run assumes until records tell better.
+ASSUMED_OUTPUT = 40
+
+
+def header_of(task: Task, answerer: Answerer) -> dict[str, Any]:
+    """What the records of one run have in common."""
+    return {
+        "task": task.name,
+        "task_version": task.version,
+        "data": {"name": task.file.name, "sha256": task.file.sha256},
+        "system": answerer.name,
+        "model": answerer.model,
+        "settings": dict(answerer.settings),
+        "code": measured_code(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """``stopped`` says why not every question was asked, if so. ``usd`` is ``None`` if unknown."""
+
+    answered: int
+    failed: int
+    skipped: int
+    usd: float | None
+    stopped: str | None = None
+
+
+class Purse:
+    """Dollars spent and reserved, under a cap. Thread-safe."""
+
+    def __init__(self, cap: float | None, spent: float) -> None:
+        self._cap, self._spent, self._reserved = cap, spent, 0.0
+        self._lock = threading.Lock()
+
+    def reserve(self, usd: float) -> bool:
+        """Whether ``usd`` more fits under the cap; if so it is set aside."""
+        with self._lock:
+            fits = self._cap is None or self._spent + self._reserved + usd <= self._cap
+            if fits:
+                self._reserved += usd
+            return fits
+
+    def settle(self, reserved: float, paid: float) -> None:
+        with self._lock:
+            self._reserved -= reserved
+            self._spent += paid
+
+    @property
+    def left(self) -> float | None:
+        with self._lock:
+            return None if self._cap is None else self._cap - self._spent - self._reserved
+
+
+def generate(
+    task: Task,
+    answerer: Answerer,
+    writer: RecordWriter,
+    *,
+    price: Callable[[int, int], float | None],
+    concurrency: int = 8,
+    max_usd: float | None = None,
+    limit: int | None = None,
+    per_minute: float | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> Summary:
+    """Answer every question of ``task`` that ``writer``'s file does not hold yet; those that failed
+    before are tried again.
+
+    ``price`` tells the dollars of so many input and output tokens. ``limit`` is the number of
+    questions of the task to cover, from the first. ``max_usd`` caps the whole file, earlier parts
+    included: a question is asked only when what it may cost still fits.
+
+    Raises ``DataError`` for a dollar cap on a model of unknown price.
+    """
+    if max_usd is not None and price(1000, 1000) is None:
+        raise DataError(
+            f"the price of {answerer.model} is unknown, so --max-usd cannot be kept: give it "
+            "with --price INPUT OUTPUT (dollars per million tokens), or leave the cap out"
+        )
+    done = {record.question for record in writer.run.answered}
+    purse = Purse(max_usd, spent_before(writer.run))
+    session = _Session(answerer, writer, purse, price, concurrency, per_minute, advance)
+    stopped = session.run(todo(task, done, limit), len(done))
+    return Summary(session.answered, session.failed, len(done), session.usd, stopped)
+
+
+def todo(task: Task, done: set[str], limit: int | None) -> Iterator[tuple[History, list[Question]]]:
+    """Histories with the questions still to be asked, of the first ``limit`` questions."""
+    seen = 0
+    for history, questions in task.items():
+        room = len(questions) if limit is None else max(limit - seen, 0)
+        seen += len(questions)
+        if left := [question for question in questions[:room] if question.id not in done]:
+            yield history, left
+        if limit is not None and seen >= limit:
+            return
+
+
+def spent_before(run: Run) -> float:
+    """Dollars that a records file has already cost, as far as known."""
+    usages = [record.usage for record in run.records.values()]
+    usages += [build.usage for build in run.builds.values()]
+    return sum(usd_of(usage) or 0.0 for usage in usages)
+
+
+class _Session:
+    """One run over the open questions: a pool of threads, and what they report back."""
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        writer: RecordWriter,
+        purse: Purse,
+        price: Callable[[int, int], float | None],
+        concurrency: int,
+        per_minute: float | None,
+        advance: Callable[[], object],
+    ) -> None:
+        self._answerer, self._writer, self._purse, self._price = answerer, writer, purse, price
+        self._advance = advance
+        self._concurrency = concurrency
+        self._waiting = threading.BoundedSemaphore(2 * concurrency)
+        self._gap = 60.0 / per_minute if per_minute else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+        self._bug: BaseException | None = None
+        self.answered = self.failed = 0
+        self.usd: float | None = 0.0
+
+    def run(self, work: Iterator[tuple[History, list[Question]]], skipped: int) -> str | None:
+        """Ask everything; why it stopped early, if it did."""
+        for _ in range(skipped):
+            self._advance()
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            try:
+                for history, questions in work:
+                    if reason := self._history(pool, history, questions):
+                        return reason
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        self._raise_bug()
+        return None
+
+    def _history(
+        self, pool: ThreadPoolExecutor, history: History, questions: list[Question]
+    ) -> str | None:
+        reserve = self._price(*self._answerer.bound(history)) or 0.0
+        if not self._purse.reserve(reserve):
+            return self._cap_reached()
+        self._purse.settle(reserve, 0.0)
+        reader = self._answerer.load(history)
+        if reader.build.usage:
+            self._writer.add(reader.build)
+        self._pay(0.0, usd_of(reader.build.usage))
+        shared = _Shared(reader)
+        try:
+            for question in questions:
+                self._raise_bug()
+                if not self._purse.reserve(reserve):
+                    return self._cap_reached()
+                self._wait_for_slot()
+                shared.take()
+                future = pool.submit(self._ask, reader, question)
+                future.add_done_callback(lambda done: self._finish(done, reserve, shared))
+        finally:
+            shared.drop()
+        return None
+
+    def _ask(self, reader: Reader, question: Question) -> Record:
+        from hymem.errors import HyMemError
+
+        started = time.perf_counter()
+        try:
+            return reader.answer(question)
+        except HyMemError as error:
+            seconds = time.perf_counter() - started
+            return Record(
+                question.id,
+                question.group,
+                "",
+                mode=self._answerer.model,
+                seconds=seconds,
+                error=f"{type(error).__name__}: {error}",
+            )
+
+    def _finish(self, future: Future[Record], reserved: float, release: Callable[[], None]) -> None:
+        self._waiting.release()
+        try:
+            if not future.cancelled():
+                record = future.result()
+                self._writer.add(record)
+                self._pay(reserved, usd_of(record.usage))
+                with self._lock:
+                    self.answered += record.error is None
+                    self.failed += record.error is not None
+                self._advance()
+        except BaseException as error:  # a callback's exception would be logged and lost
+            self._bug = error
+        finally:
+            shared.drop()
+
+    def _pay(self, reserved: float, usd: float | None) -> None:
+        self._purse.settle(reserved, usd or 0.0)
+        with self._lock:
+            self.usd = None if usd is None or self.usd is None else self.usd + usd
+
+    def _wait_for_slot(self) -> None:
+        self._waiting.acquire()
+        if self._gap:
+            time.sleep(max(0.0, self._next - time.monotonic()))
+            self._next = max(self._next, time.monotonic()) + self._gap
+
+    def _cap_reached(self) -> str:
+        return "the next question might pass --max-usd; run again with a higher cap to go on"
+
+    def _raise_bug(self) -> None:
+        if self._bug is not None:
+            raise self._bug
+
+
+class _Shared:
+    """A reader that is closed when its last user drops it; whoever made this is the first."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self._users = 1
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        with self._lock:
+            self._users += 1
+
+    def drop(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            self.reader.close()
+
+
+# -- before it is paid ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The bill of what is still to be asked. ``ratio`` turned our token counts into the endpoint's;
+    it was learned from ``calibrated_on`` records of this run, or is 1."""
+
+    questions: int
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    build_input_tokens: int
+    usd: float | None
+    ratio: float
+    calibrated_on: int
+
+
+def predict(
+    task: Task,
+    answerer: Answerer,
+    counter: CountingLLM,
+    run: Run | None,
+    *,
+    price: Callable[[int, int], float | None],
+    limit: int | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> Prediction:
+    """Walk through all questions with ``counter`` in the model's place (``answerer`` must use it),
+    and scale its counts by what the answered ones really took.
+
+    A run of a few questions first makes the prediction exact to a few per cent: the endpoint's own
+    tokenizer, and how often its model asks for the deep tier, are then known.
+    """
+    answered: Mapping[str, Record] = (
+        {} if run is None else {record.question: record for record in run.answered}
+    )
+    counted_done = counted_open = build = calls = questions = 0
+    for history, items in todo(task, set(), limit):
+        before = counter.input_tokens
+        reader = answerer.load(history)
+        if run is None or history.id not in run.builds:
+            build += counter.input_tokens - before
+        try:
+            for question in items:
+                before, calls_before = counter.input_tokens, counter.calls
+                reader.answer(question)
+                spent = counter.input_tokens - before
+                if question.id in answered:
+                    counted_done += spent
+                else:
+                    questions += 1
+                    counted_open += spent
+                    calls += counter.calls - calls_before
+                advance()
+        finally:
+            reader.close()
+    real = sum(tokens_of(record.usage) for record in answered.values())
+    ratio = real / counted_done if counted_done else 1.0
+    said = sum(tokens_of(record.usage, "output_tokens") for record in answered.values())
+    output = questions * (said / len(answered) if answered else ASSUMED_OUTPUT)
+    sent, build = round(ratio * counted_open), round(ratio * build)
+    usd = price(sent + build, round(output))
+    return Prediction(questions, calls, sent, round(output), build, usd, ratio, len(answered))
