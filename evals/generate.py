@@ -203,7 +203,7 @@ class _Session:
                 error=f"{type(error).__name__}: {error}",
             )
 
-    def _finish(self, future: Future[Record], reserved: float, release: Callable[[], None]) -> None:
+    def _finish(self, future: Future[Record], reserved: float, shared: _Shared) -> None:
         self._waiting.release()
         try:
             if not future.cancelled():
