@@ -1,5 +1,6 @@
 """What HyMem does with no language model: extraction and answering by rules."""
 
 from hymem.offline.extract import OfflineExtractor
+from hymem.offline.reader import OfflineAnswer, OfflineReader
 
-__all__ = ["OfflineExtractor"]
+__all__ = ["OfflineAnswer", "OfflineExtractor", "OfflineReader"]

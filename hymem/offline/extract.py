@@ -32,7 +32,7 @@ class OfflineExtractor:
     ``chars_per_more`` characters.
     """
 
-    min_weight: int = 5
+    min_weight: int = 3
     per_turn: int = 2
     chars_per_more: int = 600
 

@@ -1,0 +1,86 @@
+"""How far a text's words cover a question's, by stem and, with an encoder, by meaning."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hymem.text import terms
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+
+# Cosines of single words: below LOW they mean nothing, from HIGH on they are near-synonyms. A
+# synonym counts for less than the word itself.
+LOW, HIGH, SYNONYM = 0.3, 0.8, 0.8
+_WORD = re.compile(r"[^\W_]{2,}|\d")
+
+
+class Coverage:
+    """The words of a question, ready to be looked for in each of ``texts``."""
+
+    def __init__(
+        self, question: str, wanted: Sequence[str], texts: Sequence[str], encode: Encode | None
+    ) -> None:
+        """``wanted``: the stems of ``question`` that count."""
+        self._stems = [set(terms(text)) for text in texts]
+        self._weights = _weights(wanted, self._stems)
+        self._soft = _synonyms(question, wanted, texts, encode) if encode and wanted else {}
+
+    def of(self, text: str) -> float:
+        """The share, 0 to 1, of the question's words that ``text`` holds; rare words count more,
+        synonyms in part. Words outside the given texts are matched by stem alone."""
+        stems = set(terms(text))
+        return sum(
+            weight * (1.0 if term in stems else self._nearest(term, stems))
+            for term, weight in self._weights.items()
+        )
+
+    def missing(self, text: str) -> list[str]:
+        """The question's stems that neither occur in ``text`` nor have a synonym there."""
+        stems = set(terms(text))
+        return [t for t in self._weights if t not in stems and not self._nearest(t, stems)]
+
+    def _nearest(self, term: str, stems: set[str]) -> float:
+        near = self._soft.get(term)
+        return max((near.get(stem, 0.0) for stem in stems), default=0.0) if near else 0.0
+
+
+def _weights(wanted: Sequence[str], texts: Sequence[set[str]]) -> dict[str, float]:
+    """Each term's share of the question, rare ones more; they sum to 1."""
+    count = Counter(term for text in texts for term in text)
+    raw = {t: math.log(1 + (len(texts) + 1) / (count[t] + 0.5)) for t in wanted}
+    total = sum(raw.values()) or 1.0
+    return {term: value / total for term, value in raw.items()}
+
+
+def _synonyms(
+    question: str, wanted: Sequence[str], texts: Sequence[str], encode: Encode
+) -> dict[str, dict[str, float]]:
+    """For each wanted stem, the stems of the texts that mean nearly the same, and how nearly."""
+    import numpy as np
+
+    asked = {term: word for word, term in _vocabulary([question]).items() if term in set(wanted)}
+    vocabulary = _vocabulary(texts)
+    if not asked or not vocabulary:
+        return {}
+    vectors = encode([*asked.values(), *vocabulary])
+    cosines = vectors[: len(asked)] @ vectors[len(asked) :].T
+    nearness = np.clip((cosines - LOW) / (HIGH - LOW), 0, 1) * SYNONYM
+    stems = list(vocabulary.values())
+    return {
+        term: {stems[i]: float(row[i]) for i in np.flatnonzero(row)}
+        for term, row in zip(asked, nearness, strict=True)
+    }
+
+
+def _vocabulary(texts: Sequence[str]) -> dict[str, str]:
+    """Words with content → their stems."""
+    words = dict.fromkeys(word for text in texts for word in _WORD.findall(text.lower()))
+    return {word: stems[0] for word in words if (stems := terms(word))}

@@ -1,0 +1,129 @@
+"""Recalled items as scored sentences: where in them the answer most likely stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from hymem.offline.match import Coverage
+from hymem.offline.question import Question
+from hymem.offline.sentences import captions, is_question, split_sentences, weight
+from hymem.types import Hit
+
+if TYPE_CHECKING:
+    from hymem.offline.match import Encode
+
+Extract = Callable[["Passage", Question], "str | None"]
+
+_UNIT = re.compile(
+    r"^(?P<speaker>[^:\"]{1,60}?)(?:, asked \"(?P<question>[^\"]*)\")?"
+    r"(?P<picture> shared a picture)?: (?P<text>.*)$",
+    re.DOTALL,
+)
+
+
+# Chosen on the development half of LOCOMO (arXiv 2402.17753).
+W_TEXT, W_CONTEXT, W_SIMILAR, W_RANK, W_SPEAKER = 0.5, 0.5, 1.5, 1.5, 0.3
+W_TELLS, W_FITS = 0.5, 0.6
+RANK_HALF, FULL_WEIGHT = 3, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One sentence of a hit. ``context`` is what it answers or the rest of its turn; ``score``
+    is comparable within one question only; ``cover`` is the share, 0 to 1, of the question's
+    content words that the passage and its context hold, rare ones counting more; ``similarity``
+    the cosine to the question (0 without an encoder)."""
+
+    text: str
+    speaker: str
+    time: datetime | None
+    hit: Hit
+    context: str
+    asked: str = ""
+    score: float = 0.0
+    cover: float = 0.0
+    similarity: float = 0.0
+    right_speaker: bool = True
+
+
+def passages(hits: Sequence[Hit]) -> list[Passage]:
+    """The sentences of the hits, in order; bare questions are left out unless nothing else is."""
+    found = []
+    for hit in hits:
+        speaker, asked, text = _attribution(hit)
+        sentences = split_sentences(text)
+        told = [sentence for sentence in sentences if not is_question(sentence)]
+        told += [f"[{caption}]" for caption in captions(text)]
+        context = f"{asked} {text}"
+        found += [
+            Passage(sentence, speaker, hit.time, hit, context, asked)
+            for sentence in told or sentences
+        ]
+    return found
+
+
+def _attribution(hit: Hit) -> tuple[str, str, str]:
+    """(speaker, the question that is answered, text)"""
+    if hit.kind == "turn":
+        return hit.speaker, "", hit.text
+    found = _UNIT.match(hit.text)
+    if found is None:
+        return hit.speaker, "", hit.text
+    return found["speaker"], found["question"] or "", found["text"]
+
+
+def score(
+    question: Question,
+    found: Sequence[Passage],
+    encode: Encode | None = None,
+    fits: Extract | None = None,
+) -> list[Passage]:
+    """The passages with their scores, best first.
+
+    ``encode`` (texts → unit rows) adds similarity of meaning to the match of words. A passage in
+    which ``fits`` finds the kind of thing asked for scores higher.
+    """
+    if not found:
+        return []
+    contexts = [passage.context for passage in found]
+    coverage = Coverage(question.text, question.terms, contexts, encode)
+    similar = _similarities(question, found, encode)
+    ranks: dict[int, int] = {}
+    for passage in found:
+        ranks.setdefault(passage.hit.id, len(ranks))
+    scored = []
+    for passage, similarity in zip(found, similar, strict=True):
+        cover = coverage.of(passage.context)
+        right = not question.about or passage.speaker in question.about
+        total = (
+            W_TEXT * coverage.of(passage.text)
+            + W_CONTEXT * cover
+            + W_SIMILAR * similarity
+            + W_RANK / (RANK_HALF + ranks[passage.hit.id])
+            + W_SPEAKER * right
+            + W_TELLS * min(max(weight(passage.text), 0), FULL_WEIGHT) / FULL_WEIGHT
+            + W_FITS * (fits is not None and fits(passage, question) is not None)
+        )
+        scored.append(
+            replace(
+                passage,
+                score=total,
+                cover=cover,
+                similarity=similarity,
+                right_speaker=right,
+            )
+        )
+    return sorted(scored, key=lambda passage: -passage.score)
+
+
+def _similarities(
+    question: Question, found: Sequence[Passage], encode: Encode | None
+) -> list[float]:
+    if encode is None:
+        return [0.0] * len(found)
+    vectors = encode([question.spoken, *(f"{p.asked} {p.text}".strip() for p in found)])
+    return [float(x) for x in vectors[1:] @ vectors[0]]

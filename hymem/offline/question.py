@@ -1,0 +1,188 @@
+"""What a question asks for, by its wording alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from hymem.text import terms
+
+Kind = Literal[
+    "order", "when", "how long", "how many", "where", "who", "yes or no", "why", "list", "what"
+]
+
+_PLACES = "cit(?:y|ies)|countr(?:y|ies)|towns?|states?|places?|locations?"
+_WHEN = re.compile(
+    r"\bwhen (?:is|was|are|were|did|do|does|will|has|have|had|can|should)\b|"
+    r"\b(?:what|which|on what|on which) (?:date|day|month|year)\b|\bhow long ago\b",
+    re.I,
+)
+_HOW_LONG = re.compile(r"\bhow long\b|\bfor how many (?:days|weeks|months|years)\b", re.I)
+_HOW_MANY = re.compile(
+    r"\bhow (?:many|much|often|old|far|tall|big)\b|\bwhat (?:age|number)\b", re.I
+)
+_WHERE = re.compile(
+    rf"\bwhere\b|\b(?:what|which) (?:{_PLACES})\b",
+    re.I,
+)
+_WHO = re.compile(r"\bwho(?:se|m)?\b", re.I)
+_YES_NO = re.compile(
+    r"^(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|should)\b", re.I
+)
+_LIST = re.compile(
+    r"\b(?:what|which) (?:\w+ ){0,2}?(?!does|was|has|is|this)(?P<noun>\w{2,}s|people|children)\b"
+    r"(?! (?:the|a|an)\b)(?=.*\b(?:has|have|did|does|do|are|were)\b)",
+    re.I,
+)
+_BEFORE_OR_AFTER = re.compile(
+    r"^(?:did |was |were |has |had |is )?(?P<a>.+?),? (?:before or after|after or before) "
+    r"(?P<b>.+)$",
+    re.I,
+)
+_FIRST = re.compile(r"\b(?:first|earlier|earliest|sooner|before)\b", re.I)
+_LATEST = re.compile(r"\b(?:last|later|latest|more recent(?:ly)?|most recent(?:ly)?)\b", re.I)
+_OR = re.compile(r"[:,] *(?P<a>[^:,]+?),? or (?P<b>[^?]+)$", re.I)
+_OR_PLAIN = re.compile(r"\b(?:first|earlier|later|last|recently) (?P<a>.+?),? or (?P<b>.+)$", re.I)
+_NOW = re.compile(
+    r"\b(?:now|currently|current|nowadays|these days|at the moment|latest|most recent(?:ly)?)\b",
+    re.I,
+)
+_FORMERLY = re.compile(
+    r"\b(?:used to|previous(?:ly)?|former(?:ly)?|originally|before (?:\w+ ){0,3}(?:moved|moving|"
+    r"changed|changing|current|new|switch\w*|start\w*|got|that)|initially|at first)\b",
+    re.I,
+)
+_ATTRIBUTES = (
+    (
+        "home",
+        re.compile(r"\bwhere\b.*\b(?:liv(?:e|es|ed|ing)|resid\w+|home)\b|\bhome ?town\b", re.I),
+    ),
+    (
+        "job",
+        re.compile(
+            r"\b(?:job|profession|occupation|career|employer|do(?:es)?\b.* for (?:a living|work)|"
+            r"where\b.*\bwork(?:s|ed|ing)?)\b",
+            re.I,
+        ),
+    ),
+    ("relationship", re.compile(r"\b(?:relationship|marital) status\b", re.I)),
+    ("age", re.compile(r"\bhow old\b", re.I)),
+    ("diet", re.compile(r"\bdiet\b", re.I)),
+)
+_FAVOURITE = re.compile(r"\bfavou?rite (?P<what>\w+)", re.I)
+_FRAME = frozenset(
+    terms(
+        "name kind type sort thing many much long ago time date day happen happened tell told "
+        "say said mention mentioned now currently current used previous former first before "
+        "after earlier later last recently recent which get got gotten go goes going went "
+        "gone take takes took taken make makes made come came use start started begin began "
+        "become became "
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question taken apart.
+
+    ``about``: the speakers that it names; ``spoken``: the question as they themselves would put
+    it ("Where do I live?"), because what it is compared with is in the first person. ``terms``: its
+    stems with content, without those speakers and without words of asking. ``alternatives``: the
+    two events of an order question, and ``ask`` what is wanted of them (the ``first``, the
+    ``last``, or the ``relation``).
+    ``moment``: whether the present or a bygone state is asked for. ``attribute``: the changing
+    fact asked for, as ``hymem.offline.facts`` names it.
+    """
+
+    text: str
+    spoken: str
+    kind: Kind
+    about: frozenset[str]
+    terms: tuple[str, ...]
+    moment: Literal["now", "formerly"] | None = None
+    attribute: str | None = None
+    alternatives: tuple[str, str] | None = None
+    ask: Literal["first", "last", "relation"] = "first"
+
+
+def parse(text: str, speakers: Collection[str]) -> Question:
+    """Take a question apart; ``speakers`` are those of the memory at hand."""
+    text = " ".join(text.split())
+    plain = text.rstrip("?!. ")
+    about = frozenset(name for name in speakers if _names(name, text))
+    named = {term for name in about for term in terms(name)}
+    content = [t for t in dict.fromkeys(terms(text)) if t not in named and t not in _FRAME]
+    alternatives, ask = _alternatives(plain)
+    return Question(
+        text=text,
+        spoken=_spoken(text, about),
+        kind="order" if alternatives else _kind(plain),
+        about=about,
+        terms=tuple(content),
+        moment=_moment(plain),
+        attribute=_attribute(plain),
+        alternatives=alternatives,
+        ask=ask,
+    )
+
+
+def _names(speaker: str, text: str) -> bool:
+    if speaker.lower() == "user":
+        return re.search(r"\b(?:i|my|me|mine)\b", text, re.I) is not None
+    return re.search(rf"\b{re.escape(speaker)}\b", text, re.I) is not None
+
+
+def _spoken(text: str, about: Collection[str]) -> str:
+    for name in about:
+        if name.lower() != "user":
+            text = re.sub(rf"\b{re.escape(name)}['’]s\b", "my", text, flags=re.I)
+            text = re.sub(rf"\b{re.escape(name)}\b", "I", text, flags=re.I)
+    return text
+
+
+def _kind(text: str) -> Kind:
+    if _HOW_LONG.search(text) and "ago" not in text:
+        return "how long"
+    if _WHEN.search(text) and not _YES_NO.match(text):
+        return "when"
+    if _HOW_MANY.search(text):
+        return "how many"
+    if _YES_NO.match(text):
+        return "yes or no"
+    if _WHERE.search(text):
+        return "where"
+    if re.match(r"why\b", text, re.I):
+        return "why"
+    if _WHO.match(text):
+        return "who"
+    return "list" if _LIST.match(text) else "what"
+
+
+def _alternatives(
+    text: str,
+) -> tuple[tuple[str, str] | None, Literal["first", "last", "relation"]]:
+    if found := _BEFORE_OR_AFTER.match(text):
+        return (found["a"], found["b"]), "relation"
+    first, last = _FIRST.search(text), _LATEST.search(text)
+    if not first and not last:
+        return None, "first"
+    found = _OR.search(text) or _OR_PLAIN.search(text)
+    if not found:
+        return None, "first"
+    return (found["a"].strip(), found["b"].strip()), "first" if first else "last"
+
+
+def _moment(text: str) -> Literal["now", "formerly"] | None:
+    if _FORMERLY.search(text):
+        return "formerly"
+    return "now" if _NOW.search(text) else None
+
+
+def _attribute(text: str) -> str | None:
+    for attribute, pattern in _ATTRIBUTES:
+        if pattern.search(text):
+            return attribute
+    found = _FAVOURITE.search(text)
+    return f"favourite {found['what'].lower()}" if found else None

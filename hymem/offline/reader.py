@@ -1,0 +1,145 @@
+"""Answers by rules, taken word for word from what was recalled. No language is generated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from hymem.messages import as_utc
+from hymem.offline import spans
+from hymem.offline.facts import changing_fact
+from hymem.offline.passages import Extract, Passage, passages, score
+from hymem.offline.question import Question, parse
+from hymem.types import Hit
+
+if TYPE_CHECKING:
+    from hymem.offline.match import Encode
+
+# Chosen on the development half of LOCOMO, against the questions of another conversation and
+# against questions that ask of one speaker what the other said (category 5).
+READ_HITS = 30
+MIN_CONFIDENCE = 0.3
+SPEAKER_MARGIN = 0.4
+LIST_SHARE, LIST_MOST = 0.75, 3
+
+# What a passage must hold to be a likely answer. Every passage has a date: that of its saying.
+_FITTING: dict[str, Extract] = {
+    "where": spans.place,
+    "how many": spans.number,
+    "how long": spans.duration,
+}
+_EXTRACTORS: dict[str, Extract] = _FITTING | {"when": spans.when}
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineAnswer:
+    """``evidence`` are ids of the hits that the answer rests on, best first. ``confidence``
+    is the probability, 0 to 1, that they bear on the question. Without ``found``, ``text`` is
+    empty."""
+
+    text: str
+    found: bool
+    confidence: float
+    evidence: tuple[int, ...]
+
+
+NOT_FOUND = OfflineAnswer("", False, 0.0, ())
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineReader:
+    """Reads recalled hits and answers with a span or sentence of them.
+
+    ``encode``: texts → ``float32[n, dim]`` unit rows (an ``Encoder``'s method); without it only
+    words are compared.
+    """
+
+    encode: Encode | None = None
+
+    def answer(
+        self, question: str, hits: Sequence[Hit], now: datetime | None = None
+    ) -> OfflineAnswer:
+        """Answer from ``hits`` (best first). Hits later than ``now`` are not read."""
+        if now is not None:
+            hits = [hit for hit in hits if hit.time is None or as_utc(hit.time) <= as_utc(now)]
+        read = passages(hits[:READ_HITS])
+        asked = parse(question, {passage.speaker for passage in read if passage.speaker})
+        ranked = score(asked, read, self.encode, _FITTING.get(asked.kind))
+        own = [passage for passage in ranked if passage.right_speaker]
+        if not own or ranked[0].score > own[0].score + SPEAKER_MARGIN:
+            return NOT_FOUND  # nothing, or it was someone else
+        if asked.alternatives:
+            return self._order(asked, own)
+        if asked.attribute and (facts := _facts(asked, own)):
+            return self._single(asked, facts)
+        if self._confidence(own[0]) < MIN_CONFIDENCE:
+            return NOT_FOUND
+        return self._listed(asked, own) if asked.kind == "list" else self._single(asked, own)
+
+    def _order(self, asked: Question, ranked: Sequence[Passage]) -> OfflineAnswer:
+        """Which of two events came first: each is dated by its own best passage."""
+        assert asked.alternatives
+        sides = []
+        for text in asked.alternatives:
+            event = parse(text, asked.about)
+            best = score(replace(event, about=asked.about), ranked, self.encode)[0]
+            sides.append((text, best, _event_date(best)))
+        (first, a, day_a), (second, b, day_b) = sides
+        if day_a is None or day_b is None or a.hit.id == b.hit.id:
+            return self._answer(a.text, [a, b])
+        if asked.ask == "relation":
+            return self._answer("before" if day_a < day_b else "after", [a, b])
+        earlier = (first, day_a) if day_a <= day_b else (second, day_b)
+        later = (second, day_b) if day_a <= day_b else (first, day_a)
+        return self._answer((earlier if asked.ask == "first" else later)[0], [a, b])
+
+    def _single(self, asked: Question, ranked: Sequence[Passage]) -> OfflineAnswer:
+        """The span that fits the question's kind, else the best sentence as it stands."""
+        extract = _EXTRACTORS.get(asked.kind)
+        if extract and (text := extract(ranked[0], asked)):
+            return self._answer(text, ranked[:2])
+        return self._answer(ranked[0].text, ranked[:2])
+
+    def _listed(self, asked: Question, ranked: Sequence[Passage]) -> OfflineAnswer:
+        """The best sentences of several hits."""
+        chosen: dict[int, Passage] = {}
+        for passage in ranked:
+            if passage.score >= LIST_SHARE * ranked[0].score and len(chosen) < LIST_MOST:
+                chosen.setdefault(passage.hit.id, passage)
+        texts = dict.fromkeys(passage.text for passage in chosen.values())
+        return self._answer(" ".join(texts), list(chosen.values()))
+
+    def _confidence(self, best: Passage) -> float:
+        """The probability, 0 to 1, that the passage bears on the question: logistic fits."""
+        logit = 4.2 * best.score - 9.06 if self.encode else 4.68 * best.cover - 1.6
+        return 1 / (1 + math.exp(-logit))
+
+    def _answer(self, text: str, evidence: Sequence[Passage]) -> OfflineAnswer:
+        ids = tuple(dict.fromkeys(passage.hit.id for passage in evidence))
+        return OfflineAnswer(text, True, self._confidence(evidence[0]), ids)
+
+
+def _event_date(passage: Passage) -> date | None:
+    span = spans.date_of(passage)
+    if span is not None:
+        return span.first
+    return passage.time.date() if passage.time else None
+
+
+def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
+    """The statements of the changing fact that is asked for: the newest first, or for a bygone
+    state those before the newest."""
+    stated = [
+        passage
+        for passage in ranked
+        if (fact := changing_fact(passage.text, passage.speaker))
+        and fact[1] == asked.attribute
+        and (not asked.about or fact[0] in asked.about)
+    ]
+    dated = sorted((p for p in stated if p.time), key=lambda p: as_utc(p.time or datetime.min))
+    if not dated:
+        return stated
+    return dated[:-1] or dated if asked.moment == "formerly" else dated[::-1]
