@@ -69,8 +69,6 @@ class LLMExtractor:
             for reply, sources in kept:
                 index, places = _home(events, [turn.id for turn in sources])
                 found[index].append(_statement(reply, sources, places))
-        if self.ignored:
-            log.info("%d citations or statements ignored so far", self.ignored)
         return found
 
     def _ask_all(self, calls: Sequence[Sequence[Turn]]) -> list[_Read]:
@@ -98,6 +96,8 @@ class LLMExtractor:
                 kept.append((statement, sources))
             else:
                 ignored += 1
+        if ignored:
+            log.warning("extraction: %d citations or statements ignored", ignored)
         if reply.statements and not kept:
             raise LLMOutputError("no extracted statement cites a message that was shown")
         return kept, ignored
