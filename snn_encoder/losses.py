@@ -53,6 +53,31 @@ def self_teacher(z: Tensor, z_last: Tensor, y: Tensor) -> Tensor:
     return 1 - functional.cosine_similarity(z[reliable], target[reliable], dim=-1).mean()
 
 
+def branches(outputs: list[Tensor], z: Tensor, y: Tensor, beta: float = 0.3) -> Tensor:
+    """Self-distillation among heads (arXiv 2510.06254) for vectors.
+
+    Each head follows the teacher, and the mean of those heads (and of z) that are reliable for
+    the text: nearest to its own teacher vector in the batch. Texts without one are left out.
+    """
+    target = functional.normalize(y, dim=-1)
+    own = torch.arange(len(y), device=y.device)
+    unit = torch.stack([functional.normalize(x, dim=-1) for x in (*outputs, z)])
+    reliable = (unit @ target.T).argmax(-1) == own
+    total = torch.stack([cosine(x, y) for x in outputs]).sum()
+    valid = reliable.any(0)
+    if valid.any():
+        mean = (unit.detach() * reliable[..., None]).sum(0)[valid]
+        total = total + beta * torch.stack([cosine(x[valid], mean) for x in outputs]).sum()
+    return total
+
+
+def features(outputs: list[Tensor], y: Tensor) -> Tensor:
+    """KDSNN's feature term (CVPR 2023): squared error of heads to the teacher."""
+    target = functional.normalize(y, dim=-1)
+    errors = [(functional.normalize(x, dim=-1) - target).square().sum(-1).mean() for x in outputs]
+    return torch.stack(errors).sum()
+
+
 def info_nce(q: Tensor, p: Tensor, tau: float = 0.05) -> Tensor:
     """InfoNCE of query→passage pairs with in-batch negatives (on prefixes: arXiv 2505.07921)."""
     scores = functional.normalize(q, dim=-1) @ functional.normalize(p, dim=-1).T / tau

@@ -109,11 +109,20 @@ class Output:
         firing: mean |rate| per neuron and step of each level, over all tokens, [levels].
         means: sentence means of each level's rates (signed for ternary spikes),
             [S, B, channels].
+        levels: rates per token, [S, n, channels]; level 0 has one row per distinct token.
+        inverse: the row of level 0 of each token, int64 [N].
     """
 
     vectors: Tensor
     firing: Tensor
     means: list[Tensor]
+    levels: list[Tensor]
+    inverse: Tensor
+
+    def tokens(self, level: int) -> Tensor:
+        """Return a level's rates for every token at the last snapshot, [N, channels]."""
+        rates = self.levels[level][-1]
+        return rates.index_select(0, self.inverse) if level == 0 else rates
 
 
 class SpikingNet(nn.Module):
@@ -203,7 +212,7 @@ class SpikingNet(nn.Module):
             raise ValueError(f"Unknown method {method!r}: use rate_M, rate_S or bptt.")
         share = torch.bincount(inverse).to(currents.dtype) / len(inverse)
         firing = [share @ levels[0].abs().mean((0, 2)), *(x.abs().mean() for x in levels[1:])]
-        return Output(self._read(means), torch.stack(firing), means)
+        return Output(self._read(means), torch.stack(firing), means, levels, inverse)
 
     def freeze_statistics(self, frozen: bool = True) -> None:
         """Normalise by running statistics in training too, as evaluation does."""

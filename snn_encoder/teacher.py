@@ -6,6 +6,7 @@ pinned here, so that two trainings never differ by a silently changed teacher.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import os
@@ -85,6 +86,10 @@ class Teacher:
             out[rows] = self._forward([ids[i] for i in rows])
             start = stop
         return out
+
+    def layers(self) -> list[torch.nn.Module]:
+        """Return copies of the transformer layers in float32."""
+        return [copy.deepcopy(layer).float() for layer in self.model.encoder.layer]
 
     def token_vectors(self, vocabulary: int, batch: int = 1024) -> np.ndarray:
         """Return float32[vocabulary, 384]: the vector of each token as a text of its own."""

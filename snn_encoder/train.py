@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from snn_encoder import evaluate, fusion, losses
+from snn_encoder.auxiliary import Heads, Hybrids
 from snn_encoder.batches import Batches, Corpus, PairSource, neighbours
 from snn_encoder.data import text_chunks
 from snn_encoder.layout import Layout, pack
@@ -128,6 +129,9 @@ def initial_table(net: SpikingNet, teacher: Teacher, seed: int) -> None:
         net.bias.copy_(centre)
 
 
+Terms = dict[str, Tensor]
+
+
 class Optimisers:
     """AdamW for dense weights, sparse Adam for the table's touched rows."""
 
@@ -161,9 +165,42 @@ class Optimisers:
         self.sparse.load_state_dict(state["sparse"])
 
 
-def terms(
-    output: Output, y: Tensor, stage: Stage, bank: Tensor | None, pairs: int
-) -> dict[str, Tensor]:
+class Auxiliary(nn.Module):
+    """Heads and hybrids of a run with their own optimiser; none of it is exported."""
+
+    def __init__(self, config: ModelConfig, teacher: Teacher | None) -> None:
+        super().__init__()
+        widths = (config.width, *config.blocks)
+        self.heads = Heads(widths, config.dim)
+        layers = teacher.layers() if teacher else []
+        self.hybrids = Hybrids(layers, widths, config.dim)
+        self.optimiser = torch.optim.AdamW(self.parameters(), weight_decay=0.01)
+
+    def terms(self, output: Output, y: Tensor, layout: Layout, stage: Stage, step: int) -> Terms:
+        """Return the weighted terms; heads fade out over the stage (weight 1 − step / steps)."""
+        weights, out = stage.weights, {}
+        if "heads" in weights or "features" in weights:
+            vectors = self.heads([mean[-1] for mean in output.means])
+            fade = 1 - step / stage.steps
+            if "heads" in weights:
+                found = losses.branches(vectors, output.vectors[-1], y)
+                out["heads"] = fade * weights["heads"] * found
+            if "features" in weights:
+                out["features"] = fade * weights["features"] * losses.features(vectors, y)
+        if "hybrid" in weights:
+            level = step % len(output.levels)
+            z = self.hybrids(output.tokens(level), layout, level)
+            out["hybrid"] = weights["hybrid"] * losses.cosine(z, y)
+        return out
+
+    def step(self, rate: float) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+
+def terms(output: Output, y: Tensor, stage: Stage, bank: Tensor | None, pairs: int) -> Terms:
     """Return the weighted terms of one batch.
 
     Args:
@@ -172,12 +209,11 @@ def terms(
         y: teacher vectors [B, dim].
         bank: teacher vectors for the bank term.
     """
-    weights = stage.weights
-    out: dict[str, Tensor] = {}
+    weights, count = stage.weights, len(output.vectors)
     single = len(y) - 2 * pairs
+    out: Terms = {}
     for z in output.vectors:
-        found: dict[str, Tensor] = {}
-        found["cosine"] = losses.cosine(z, y)
+        found = {"cosine": losses.cosine(z, y)}
         if "relational" in weights:
             found["relational"] = losses.relational(z[:single], y[:single])
         if "bank" in weights and bank is not None:
@@ -185,12 +221,10 @@ def terms(
         if "info_nce" in weights and pairs:
             found["info_nce"] = losses.info_nce(z[single : single + pairs], z[single + pairs :])
         for name, value in found.items():
-            share = weights[name] * value / len(output.vectors)
-            out[name] = out[name] + share if name in out else share
-    if "self_teacher" in weights and len(output.vectors) > 1:
-        out["self_teacher"] = weights["self_teacher"] * losses.self_teacher(
-            output.vectors[0], output.vectors[-1], y
-        )
+            out[name] = out.get(name, torch.zeros(())) + weights[name] * value / count
+    if "self_teacher" in weights and count > 1:
+        value = losses.self_teacher(output.vectors[0], output.vectors[-1], y)
+        out["self_teacher"] = weights["self_teacher"] * value
     out["firing"] = weights.get("firing", 20.0) * losses.firing(output.firing, stage.firing)
     return out
 
@@ -223,11 +257,12 @@ def encode_with(
 class Trainer:
     """Everything of a run that a checkpoint restores."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, teacher: Teacher | None = None) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.folder = recipe, folder
         self.net = SpikingNet(recipe.model)
         self.optimisers = Optimisers(self.net)
+        self.auxiliary = Auxiliary(recipe.model, teacher)
         self.stage, self.step, self.seconds, self.texts = 0, 0, 0.0, 0
 
     @property
@@ -241,6 +276,8 @@ class Trainer:
             {
                 "net": self.net.state_dict(),
                 "optimisers": self.optimisers.state_dict(),
+                "auxiliary": self.auxiliary.state_dict(),
+                "auxiliary_optimiser": self.auxiliary.optimiser.state_dict(),
                 "random": torch.get_rng_state(),
                 "progress": (self.stage, self.step, self.seconds, self.texts),
             },
@@ -252,6 +289,9 @@ class Trainer:
         state = torch.load(self.checkpoint, weights_only=True)
         self.net.load_state_dict(state["net"])
         self.optimisers.load_state_dict(state["optimisers"])
+        if "auxiliary" in state:
+            self.auxiliary.load_state_dict(state["auxiliary"])
+            self.auxiliary.optimiser.load_state_dict(state["auxiliary_optimiser"])
         torch.set_rng_state(state["random"])
         self.stage, self.step, self.seconds, self.texts = state["progress"]
 
@@ -281,6 +321,7 @@ class Trainer:
         snapshots = (int(pick.choice(shorter)), timesteps) if shorter else (timesteps,)
         output = self.net(flat, layout, timesteps, snapshots, stage.method)
         values = terms(output, y, stage, bank, pairs)
+        values |= self.auxiliary.terms(output, y, layout, stage, self.step)
         for name, value in values.items():
             if not torch.isfinite(value):
                 raise FloatingPointError(
@@ -290,6 +331,7 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / 100)
         left = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / stage.steps))
         self.optimisers.step(stage.rate * warm * left, stage.table_rate * warm * left)
+        self.auxiliary.step(stage.rate * warm * left)
         self.step += 1
         self.texts += len(ids)
         return {name: value.item() for name, value in values.items()}
@@ -317,8 +359,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_float32_matmul_precision("medium")  # bfloat16 products where the CPU has them
     recipe = load_recipe(args.config)
     args.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, args.out)
     teacher = Teacher(recipe.max_tokens)
+    trainer = Trainer(recipe, args.out, teacher)
     if args.resume and trainer.checkpoint.exists():
         trainer.resume()
     else:
@@ -364,7 +406,7 @@ def run(trainer: Trainer, args: argparse.Namespace, cache: VectorCache) -> None:
             bank = None
             if "bank" in stage.weights:
                 rows = np.random.default_rng((recipe.seed, 9, trainer.step)).choice(
-                    len(corpus), 2048, replace=False
+                    len(corpus), min(2048, len(corpus)), replace=False
                 )
                 bank = torch.from_numpy(corpus.vectors[rows].astype(np.float32))
             values = trainer.update(stage, ids, torch.from_numpy(y), bank, count)
