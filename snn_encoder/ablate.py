@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from snn_encoder import evaluate, fusion
-from snn_encoder.batches import Batches, Corpus, neighbours
+from snn_encoder.batches import Batches, Corpus
 from snn_encoder.data import text_chunks
 from snn_encoder.layout import pack
 from snn_encoder.losses import cosine
@@ -143,7 +143,7 @@ def set_spike(net: SpikingNet, spike: Callable[[Tensor, float], Tensor]) -> None
             module.spike = spike
 
 
-def train(row: Row, steps: int, teacher: Teacher, corpus: Corpus, cluster: np.ndarray) -> Trainer:
+def train(row: Row, steps: int, teacher: Teacher, corpus: Corpus) -> Trainer:
     """Train one row from the teacher's single-token vectors."""
     recipe = recipe_of(row, steps)
     trainer = Trainer(recipe, Path(), teacher)
@@ -152,7 +152,7 @@ def train(row: Row, steps: int, teacher: Teacher, corpus: Corpus, cluster: np.nd
         set_spike(trainer.net, row.spike)
     stage = recipe.stages[0]
     trainer.enter(stage)
-    batches = Batches(cluster, stage.batch, stage.run, stage.dialogue, recipe.seed)
+    batches = Batches(corpus.cluster, stage.batch, stage.run, stage.dialogue, recipe.seed)
     bank = torch.from_numpy(corpus.vectors[:: len(corpus) // 2048].astype(np.float32))
     while trainer.step < stage.steps:
         ids, y = corpus.batch(batches[trainer.step])
@@ -242,14 +242,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         done["costs"] = costs()
     teacher = Teacher(128)
     cache = VectorCache(args.cache, teacher.key)
-    corpus = Corpus(text_chunks(args.data, CORPUS), cache, 128)
-    cluster = neighbours(corpus.vectors, 300, 0)
+    corpus = Corpus(text_chunks(args.data, CORPUS), cache, 128, clusters=300)
     done["texts"], done["steps"] = len(corpus), args.steps
     for row in ROWS:
         if row.name in done["rows"]:
             continue
         begin = time.process_time()
-        net = train(row, args.steps, teacher, corpus, cluster).net
+        net = train(row, args.steps, teacher, corpus).net
         spent = time.process_time() - begin
         spiking = row.spike is None or row.convert
         if row.convert:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from snn_encoder.teacher import VectorCache
 from snn_encoder.tokenizer import load_tokenizer
+
+_PARTS = ("_ids", "_ends", "vectors", "cluster")  # cluster last: it marks a whole save
 
 
 class Corpus:
@@ -20,15 +23,23 @@ class Corpus:
         cache: teacher vectors; chunks that are not in it yet are left out.
         max_tokens: longer texts are cut.
 
+        clusters: how many to form of the vectors.
+
     Attributes:
         vectors: float16 [n, dim].
+        cluster: of each text, int64 [n]; see `neighbours`.
     """
+
+    vectors: np.ndarray
+    cluster: np.ndarray
 
     def __init__(
         self,
         chunks: Iterable[list[str]],
         cache: VectorCache,
         max_tokens: int,
+        clusters: int,
+        seed: int = 0,
     ) -> None:
         tokenizer = load_tokenizer()
         ids: list[np.ndarray] = []
@@ -51,6 +62,23 @@ class Corpus:
         self._ids = np.concatenate(ids)
         self._ends = np.cumsum(np.concatenate(lengths))
         self.vectors = np.concatenate(vectors)
+        self.cluster = neighbours(self.vectors, clusters, seed)
+
+    def save(self, folder: Path) -> None:
+        """Keep the corpus with its run: a resumed run must see the same, and starts at once."""
+        for name in _PARTS:
+            np.save(folder / f"corpus-{name.strip('_')}.npy", getattr(self, name))
+
+    @classmethod
+    def load(cls, folder: Path) -> Corpus | None:
+        """Return the corpus that `save` left in a folder (vectors stay on disk), or None."""
+        if not (folder / "corpus-cluster.npy").exists():
+            return None
+        corpus = cls.__new__(cls)
+        for name in _PARTS:
+            path = folder / f"corpus-{name.strip('_')}.npy"
+            setattr(corpus, name, np.load(path, mmap_mode="r"))
+        return corpus
 
     def __len__(self) -> int:
         return len(self.vectors)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from snn_encoder import evaluate, fusion, losses
 from snn_encoder.auxiliary import Heads, Hybrids
-from snn_encoder.batches import Batches, Corpus, PairSource, neighbours
+from snn_encoder.batches import Batches, Corpus, PairSource
 from snn_encoder.data import text_chunks
 from snn_encoder.layout import Layout, pack
 from snn_encoder.model import ModelConfig, Output, SpikingNet
@@ -306,9 +306,19 @@ class Trainer:
                 )
 
     def update(
-        self, stage: Stage, ids: list[np.ndarray], y: Tensor, bank: Tensor | None, pairs: int
+        self,
+        stage: Stage,
+        ids: list[np.ndarray],
+        y: Tensor,
+        bank: Tensor | None,
+        pairs: int,
+        elapsed: float = 0.0,
     ) -> dict[str, float]:
         """Take one optimiser step; return the terms' values.
+
+        Args:
+            elapsed: share of the time that is over: learning rates fall to their end by
+                the last step or by the end of the time, whichever comes first.
 
         Raises:
             FloatingPointError: a term is not finite; names the step and the term.
@@ -329,7 +339,8 @@ class Trainer:
                 )
         torch.autograd.backward(torch.stack(list(values.values())).sum())
         warm = min(1.0, (self.step + 1) / 100)
-        left = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / stage.steps))
+        done = min(1.0, max(self.step / stage.steps, elapsed))
+        left = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
         self.optimisers.step(stage.rate * warm * left, stage.table_rate * warm * left)
         self.auxiliary.step(stage.rate * warm * left)
         self.step += 1
@@ -345,6 +356,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--dev", type=Path, nargs="*", default=[], help=".tsv (STS) or .jsonl")
     parser.add_argument("--max-minutes", type=float, default=math.inf)
+    parser.add_argument(
+        "--anneal", action="store_true", help="end the stage's schedule with --max-minutes"
+    )
     parser.add_argument("--eval-minutes", type=float, default=5.0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
@@ -371,13 +385,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(trainer: Trainer, args: argparse.Namespace, cache: VectorCache) -> None:
     """Train stage after stage until the recipe or the time ends."""
     recipe = trainer.recipe
-    corpus = Corpus(text_chunks(args.data, recipe.corpus), cache, recipe.max_tokens)
+    corpus = Corpus.load(args.out)
+    if corpus is None:
+        chunks = text_chunks(args.data, recipe.corpus)
+        corpus = Corpus(chunks, cache, recipe.max_tokens, recipe.clusters, recipe.seed)
+        corpus.save(args.out)
     print(f"{len(corpus)} texts", flush=True)
-    cluster = neighbours(corpus.vectors, recipe.clusters, recipe.seed)
     pairs = None
     if any("info_nce" in stage.weights for stage in recipe.stages):
         chunks = text_chunks(args.data, {"pairs": recipe.corpus["pairs"]})
-        pairs = PairSource(Corpus(chunks, cache, recipe.max_tokens), recipe.seed)
+        pairs = PairSource(Corpus(chunks, cache, recipe.max_tokens, 1), recipe.seed)
     begin = checked = time.monotonic()
     spent = trainer.seconds
 
@@ -396,7 +413,7 @@ def run(trainer: Trainer, args: argparse.Namespace, cache: VectorCache) -> None:
     while trainer.stage < len(recipe.stages):
         stage = recipe.stages[trainer.stage]
         trainer.enter(stage)
-        batches = Batches(cluster, stage.batch, stage.run, stage.dialogue, recipe.seed)
+        batches = Batches(corpus.cluster, stage.batch, stage.run, stage.dialogue, recipe.seed)
         count = stage.batch // 4 if pairs and "info_nce" in stage.weights else 0
         while trainer.step < stage.steps:
             ids, y = corpus.batch(batches[trainer.step])
@@ -409,7 +426,8 @@ def run(trainer: Trainer, args: argparse.Namespace, cache: VectorCache) -> None:
                     len(corpus), min(2048, len(corpus)), replace=False
                 )
                 bank = torch.from_numpy(corpus.vectors[rows].astype(np.float32))
-            values = trainer.update(stage, ids, torch.from_numpy(y), bank, count)
+            elapsed = (time.monotonic() - begin) / (60 * args.max_minutes) if args.anneal else 0
+            values = trainer.update(stage, ids, torch.from_numpy(y), bank, count, elapsed)
             now = time.monotonic()
             trainer.seconds = spent + now - begin
             if trainer.step % 50 == 0:

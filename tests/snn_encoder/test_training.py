@@ -128,20 +128,29 @@ def test_evaluation_during_training_is_logged(
     assert rows[0]["dev recall@10 T=1"] == 1.0
 
 
-def test_corpus_keeps_tokens_and_vectors_together(corpus_folder: Path, cache: VectorCache) -> None:
+def test_corpus_keeps_tokens_and_vectors_together(
+    corpus_folder: Path, cache: VectorCache, tmp_path: Path
+) -> None:
     chunks = list(data.text_chunks(str(corpus_folder), SPEC))
-    corpus = Corpus(chunks, cache, 6)
+    corpus = Corpus(chunks, cache, 6, clusters=4)
     assert len(corpus) == sum(map(len, chunks)) == 500
     ids, vectors = corpus.batch(np.array([3, 401]))
     assert all(0 < len(row) <= 6 for row in ids)
     found = cache.load(chunks[0])
     assert found is not None
     assert np.array_equal(vectors[0], found[3].astype(np.float32))
+    assert Corpus.load(tmp_path) is None
+    corpus.save(tmp_path)
+    kept = Corpus.load(tmp_path)
+    assert kept is not None
+    again = kept.batch(np.array([3, 401]))[0]
+    assert all(np.array_equal(a, b) for a, b in zip(again, ids, strict=True))
+    assert np.array_equal(kept.cluster, corpus.cluster)
 
 
 def test_corpus_without_vectors_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"snn_encoder\.distill"):
-        Corpus([["a"]], VectorCache(tmp_path, "none"), 8)
+        Corpus([["a"]], VectorCache(tmp_path, "none"), 8, 1)
 
 
 def test_larger_counts_contain_the_chunks_of_smaller_ones() -> None:
