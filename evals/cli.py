@@ -9,20 +9,28 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evals.data import TASK_VERSIONS, DataError, load_locomo, open_longmemeval
-from evals.results import Result
+from evals.data import TASK_VERSIONS, load_locomo, open_longmemeval
+from evals.files import DataError
+
+if TYPE_CHECKING:
+    from evals.results import Result
 
 RESULTS = Path(__file__).parent / "results"
 
 _EXAMPLES = """\
 examples:
-  hymem-eval data locomo                         download, verify and cache the data
-  hymem-eval retrieval locomo                    evidence within token budgets, no model
+  hymem-eval data locomo                          download, verify and cache the data
+  hymem-eval retrieval locomo                     evidence within token budgets, no model
   hymem-eval retrieval longmemeval --encoder minilm
-  hymem-eval gate                                light, deep and the gate, no model
-  hymem-eval all                                 the offline tables of evals/results
+  hymem-eval gate                                 light, deep and the gate, no model
+  hymem-eval generate locomo --system hymem --model gpt-4.1-mini --dry-run
+  hymem-eval generate locomo --system hymem --model gpt-4.1-mini --max-usd 5 --out hymem.jsonl
+  hymem-eval score hymem.jsonl --judge gpt-4.1-mini --runs 3
+  hymem-eval report hymem.jsonl full.jsonl --out report
+  hymem-eval mine chat.db --user ana
+  hymem-eval all                                  the offline tables of evals/results
 """
 
 
@@ -36,12 +44,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, HyMemError) as error:
         print(f"hymem-eval: {error}", file=sys.stderr)
         return 1
+    except ImportError as error:
+        print(f"hymem-eval: {error}; pip install 'hymem[evals]'", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
 
 
 # -- commands --
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from evals.download import SOURCES, fetch
+    from evals.tables import progress
+
+    for source in SOURCES[arguments.task]:
+        print(f"{source.name}, licence {source.licence}, from {source.url}", file=sys.stderr)
+        with progress(source.name, None) as advance:
+            file = fetch(source, arguments.data, lambda size: advance())
+        print(f"{file.path}  sha256 {file.sha256}")
 
 
 def _retrieval(arguments: argparse.Namespace) -> None:
@@ -80,6 +102,52 @@ def _gate(arguments: argparse.Namespace) -> None:
     _save(result, arguments.out)
 
 
+def _all(arguments: argparse.Namespace) -> None:
+    """The committed tables, one after the other."""
+    from evals import tables
+
+    locomo = load_locomo(arguments.data)
+    file = open_longmemeval("s", arguments.data)
+    folder: Path = arguments.out or RESULTS
+    for encoder in arguments.encoders:
+        name = encoder.replace(":", "-")
+        ablations = encoder == arguments.encoders[0]
+        table = tables.locomo_table(locomo, encoder, cache=arguments.cache, ablations=ablations)
+        _save(table, folder / f"locomo-{name}.json")
+        table = tables.gate_table(locomo, encoder, cache=arguments.cache)
+        _save(table, folder / f"gate-{name}.json")
+        table = tables.longmemeval_table(
+            file, TASK_VERSIONS["longmemeval"], encoder, cache=arguments.cache
+        )
+        _save(table, folder / f"longmemeval-s-{name}.json")
+
+
+def _mine(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from evals import mine
+    from evals.encoders import load_encoder
+    from evals.results import Observation, pivot
+    from evals.systems import hymem_systems
+    from evals.tables import comparisons, progress
+
+    history = mine.read_history(arguments.store, arguments.user, arguments.agent)
+    clozes = mine.make_clozes(history, arguments.questions)
+    observations: list[Observation] = []
+    for name in arguments.encoder or ["spiking"]:
+        for system in hymem_systems(load_encoder(name), ["hymem", "deep only"]):
+            labelled = replace(system, name=f"{system.name}, {name}")
+            with progress(labelled.name, len(clozes)) as advance:
+                observations += mine.evaluate(labelled, history, clozes, advance)
+    print(f"{len(clozes)} cloze questions from {len(history.messages)} turns\n")
+    print(pivot(mine.summarise(observations), "verbatim recall", half="all", group="own chats"))
+    for each in comparisons(observations, "verbatim recall", 1000, "own chats"):
+        print(
+            f"at 1,000 tokens: {each['a']} − {each['b']} = {each['value']:+.3f} "
+            f"(95 % {each['low']:+.3f} to {each['high']:+.3f})"
+        )
+
+
 def _save(result: Result, out: Path | None) -> None:
     if out is not None:
         result.write(out)
@@ -90,6 +158,8 @@ def _save(result: Result, out: Path | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from evals import answers
+
     parser = argparse.ArgumentParser(
         prog="hymem-eval",
         description="Evaluate HyMem: retrieval, gate, answers and what they cost.",
@@ -97,6 +167,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(required=True, metavar="command")
+
+    data = _verb(verbs, "data", _data, "download and verify benchmark data")
+    data.add_argument("task", choices=["locomo", "longmemeval", "longmemeval_m"])
 
     retrieval = _verb(verbs, "retrieval", _retrieval, "evidence in the context, without a model")
     retrieval.add_argument("task", choices=["locomo", "longmemeval"])
@@ -108,9 +181,31 @@ def _parser() -> argparse.ArgumentParser:
     retrieval.add_argument(
         "--both-sides", action="store_true", help="LongMemEval: the assistant's turns too"
     )
+    _encoder_options(retrieval)
 
     gate = _verb(verbs, "gate", _gate, "light, deep and the gate on LOCOMO, without a model")
     gate.add_argument("--observations", action="store_true", help="the data's facts as units")
+    _encoder_options(gate)
+
+    answers.add_verbs(verbs, _verb, _encoder_options)
+
+    mine = verbs.add_parser(
+        "mine",
+        help="cloze questions from your own store",
+        description="Judge an encoder on your own chats. Nothing leaves the machine.",
+    )
+    mine.set_defaults(run=_mine)
+    mine.add_argument("store", type=Path, help="a HyMem database")
+    mine.add_argument("--user", help="the scope's user_id")
+    mine.add_argument("--agent", help="the scope's agent_id")
+    mine.add_argument("--questions", type=int, default=200)
+    mine.add_argument("--encoder", action="append", help="repeat to compare (default: spiking)")
+
+    everything = _verb(verbs, "all", _all, "the offline tables of evals/results")
+    everything.add_argument("--cache", type=Path, help="folder of cached vectors")
+    everything.add_argument(
+        "--encoders", nargs="+", default=["spiking", "spiking:nano", "minilm"], metavar="NAME"
+    )
     return parser
 
 
@@ -118,14 +213,17 @@ def _verb(verbs: Any, name: str, run: Any, summary: str) -> argparse.ArgumentPar
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=summary)
     verb.set_defaults(run=run)
     verb.add_argument("--data", type=Path, help="file or folder (default: HYMEM_DATA)")
+    verb.add_argument("--out", type=Path, help="where to write the figures")
+    return verb
+
+
+def _encoder_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--encoder",
         default="spiking",
         help="spiking (HyMem's own), spiking:TIER, minilm or st:MODEL",
     )
     verb.add_argument("--cache", type=Path, help="folder of cached vectors")
-    verb.add_argument("--out", type=Path, help="write the figures as JSON")
-    return verb
 
 
 if __name__ == "__main__":

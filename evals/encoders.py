@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evals.data import DataError, cache_dir
+from evals.files import DataError, cache_dir
 
 if TYPE_CHECKING:
     import numpy as np
