@@ -15,6 +15,8 @@ from hymem.dates.frames import read_date
 from hymem.dates.grammar import TRIGGER, Match, Reader, may_hold_a_date
 from hymem.dates.periods import Granularity, format_period
 
+__all__ = ["DateSpan", "annotate", "format_period", "may_hold_a_date", "resolve"]
+
 
 @dataclass(frozen=True, slots=True)
 class DateSpan:

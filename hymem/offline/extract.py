@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 
-from hymem.dates import DateSpan, annotate, resolve
+from hymem.dates import DateSpan, annotate, may_hold_a_date, resolve
 from hymem.offline.facts import changing_fact
 from hymem.offline.sentences import captions, is_question, split_sentences, weight
 from hymem.types import Statement, Turn
@@ -16,6 +16,7 @@ _LEANS_BACK = re.compile(
     r"(?:it|they|he|she|that|this|these|those|them|there|then|which|because|so|but|and|also)\b",
     re.IGNORECASE,
 )
+_OWN = re.compile(r"\b(?:i|we)\b", re.IGNORECASE)
 _LONGEST = 400  # characters of one statement
 
 
@@ -76,13 +77,21 @@ class OfflineExtractor:
         return [passages[i] for i in sorted(ranked) if weights[i] >= self.min_weight]
 
 
+def _leans_back(sentence: str) -> bool:
+    """Whether a sentence is hardly understood without the one before: "It …", "Last Friday, at the
+    lake."."""
+    if is_question(sentence):
+        return False
+    fragment = len(sentence.split()) <= 8 and not _OWN.search(sentence)
+    return bool(_LEANS_BACK.match(sentence)) or (fragment and may_hold_a_date(sentence))
+
+
 def _passages(sentences: Sequence[str]) -> list[str]:
     """Sentences, those that lean on the one before joined to it."""
     passages: list[str] = []
     for sentence in sentences:
         fits = passages and len(passages[-1]) + len(sentence) < _LONGEST // 2
-        leans = _LEANS_BACK.match(sentence) and not is_question(sentence)
-        if fits and leans and not is_question(passages[-1]) and weight(passages[-1]) > 2:
+        if fits and _leans_back(sentence) and weight(passages[-1]) > 0:
             passages[-1] += f" {sentence}"
         else:
             passages.append(sentence)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 
 _UNREAL = re.compile(
-    r"\b(?:if|would|could|might|may|want\w*|wish\w*|hop(?:e|ing)|plan\w*|think\w* (?:about|of)|"
-    r"consider\w*|dream\w*|used to|almost|nearly|going to|gonna|will|['’]ll|would['’]ve|never|"
-    r"not|n['’]t|back then|as a (?:kid|child)|grew up|look\w* for|appl(?:y|ied|ying)|someday)\b",
+    r"\b(?:if|would|could|might|(?-i:may)|want\w*|wish\w*|hop(?:e|ing)|plan\w*|consider\w*|"
+    r"think\w* (?:about|of)|dream\w*|used to|almost|nearly|going to|gonna|will|['’]ll|would['’]ve|"
+    r"never|not|n['’]t|back then|as a (?:kid|child)|grew up|look\w* for|appl(?:y|ied|ying)|"
+    r"someday)\b",
     re.IGNORECASE,
 )
 _ADVERBS = r"(?: \w+ly| just| now| already| still| both)*"
@@ -49,8 +50,8 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "job",
-            rf"{_WHO} (?:works?|working|employed|"
-            r"got (?:a |the |my )?(?:new )?(?:job|position|post)|"
+            rf"{_WHO} (?:work(?:s|ing)?(?: (?:part|full)[- ]time)? (?:as|at|for|in|from)|"
+            r"employed|got (?:a |the |my )?(?:new )?(?:job|position|post)|"
             r"hired|promoted|started (?:work(?:ing)?|a new job|my new job|as)|"
             r"(?:quit|left|lost) (?:my|his|her|their|the) job|handed in (?:my|his|her) notice|"
             r"teach(?:es)? (?!my|him|her|them|you|me|myself)|retired|laid off|fired)"

@@ -51,19 +51,32 @@ class Passage:
 
 
 def passages(hits: Sequence[Hit]) -> list[Passage]:
-    """The sentences of the hits, in order; bare questions are left out unless nothing else is."""
+    """The sentences of the hits, in order; bare questions are left out unless nothing else is.
+
+    Where a unit and the turn that it rests on are both there, the turn is read, and of the unit
+    only the question that the turn answers.
+    """
+    asked = dict.fromkeys((hit.id for hit in hits if hit.kind == "turn"), "")
     found = []
     for hit in hits:
-        speaker, asked, text = _attribution(hit)
-        sentences = split_sentences(text)
-        told = [sentence for sentence in sentences if not is_question(sentence)]
-        told += [f"[{caption}]" for caption in captions(text)]
-        context = f"{asked} {text}"
-        found += [
-            Passage(sentence, speaker, hit.time, hit, context, asked)
-            for sentence in told or sentences
-        ]
-    return found
+        speaker, question, text = _attribution(hit)
+        if hit.kind == "unit" and hit.source_turns and hit.source_turns[-1] in asked:
+            asked[hit.source_turns[-1]] = question or asked[hit.source_turns[-1]]
+        else:
+            found.append((hit, speaker, question, text))
+    return [
+        Passage(sentence, speaker, hit.time, hit, f"{before} {text}".strip(), before)
+        for hit, speaker, question, text in found
+        for before in (question or asked.get(hit.id, ""),)
+        for sentence in _told(text)
+    ]
+
+
+def _told(text: str) -> list[str]:
+    sentences = split_sentences(text)
+    told = [sentence for sentence in sentences if not is_question(sentence)]
+    told += [f"[{caption}]" for caption in captions(text)]
+    return told or sentences
 
 
 def _attribution(hit: Hit) -> tuple[str, str, str]:

@@ -9,9 +9,7 @@ from typing import Literal
 
 from hymem.text import terms
 
-Kind = Literal[
-    "order", "when", "how long", "how many", "where", "who", "yes or no", "why", "list", "what"
-]
+Kind = Literal["order", "when", "how long", "how many", "where", "who", "yes or no", "why", "what"]
 
 _PLACES = "cit(?:y|ies)|countr(?:y|ies)|towns?|states?|places?|locations?"
 _WHEN = re.compile(
@@ -25,6 +23,10 @@ _HOW_MANY = re.compile(
 )
 _WHERE = re.compile(
     rf"\bwhere\b|\b(?:what|which) (?:{_PLACES})\b",
+    re.I,
+)
+_SEVERAL_PLACES = re.compile(
+    r"\b(?:what|which) (?:cities|countries|towns|states|places|locations)\b|\bwhere (?:has|have)\b",
     re.I,
 )
 _WHO = re.compile(r"\bwho(?:se|m)?\b", re.I)
@@ -87,11 +89,11 @@ _FRAME = frozenset(
 class Question:
     """A question taken apart.
 
-    ``about``: the speakers that it names; ``spoken``: the question as they themselves would put
-    it ("Where do I live?"), because what it is compared with is in the first person. ``terms``: its
-    stems with content, without those speakers and without words of asking. ``alternatives``: the
-    two events of an order question, and ``ask`` what is wanted of them (the ``first``, the
-    ``last``, or the ``relation``).
+    ``several``: the answer may be a list. ``about``: the speakers that it names. ``spoken``: the
+    question as they themselves would put it ("Where do I live?"), because what it is compared with
+    is in the first person. ``terms``: its stems with content, without those speakers and without
+    words of asking. ``alternatives``: the two events of an order question, and ``ask`` what is
+    wanted of them (the ``first``, the ``last``, or the ``relation``).
     ``moment``: whether the present or a bygone state is asked for. ``attribute``: the changing
     fact asked for, as ``hymem.offline.facts`` names it.
     """
@@ -99,6 +101,7 @@ class Question:
     text: str
     spoken: str
     kind: Kind
+    several: bool
     about: frozenset[str]
     terms: tuple[str, ...]
     moment: Literal["now", "formerly"] | None = None
@@ -119,6 +122,7 @@ def parse(text: str, speakers: Collection[str]) -> Question:
         text=text,
         spoken=_spoken(text, about),
         kind="order" if alternatives else _kind(plain),
+        several=bool(_LIST.match(plain) or _SEVERAL_PLACES.search(plain)),
         about=about,
         terms=tuple(content),
         moment=_moment(plain),
@@ -139,6 +143,8 @@ def _spoken(text: str, about: Collection[str]) -> str:
         if name.lower() != "user":
             text = re.sub(rf"\b{re.escape(name)}['’]s\b", "my", text, flags=re.I)
             text = re.sub(rf"\b{re.escape(name)}\b", "I", text, flags=re.I)
+    for third, first in (("is", "am"), ("has", "have"), ("does", "do")):
+        text = re.sub(rf"\b{third} I\b", f"{first} I", text, flags=re.I)
     return text
 
 
@@ -157,7 +163,7 @@ def _kind(text: str) -> Kind:
         return "why"
     if _WHO.match(text):
         return "who"
-    return "list" if _LIST.match(text) else "what"
+    return "what"
 
 
 def _alternatives(

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 READ_HITS = 30
 MIN_CONFIDENCE = 0.3
 SPEAKER_MARGIN = 0.4
-LIST_SHARE, LIST_MOST = 0.75, 3
+LIST_SHARE, LIST_MOST = 0.8, 4
 
-# What a passage must hold to be a likely answer. Every passage has a date: that of its saying.
+# What a passage must hold to be a likely answer.
 _FITTING: dict[str, Extract] = {
     "where": spans.place,
     "how many": spans.number,
     "how long": spans.duration,
+    "when": spans.dated,
 }
 _EXTRACTORS: dict[str, Extract] = _FITTING | {"when": spans.when}
 
@@ -77,7 +78,7 @@ class OfflineReader:
             return self._single(asked, facts)
         if self._confidence(own[0]) < MIN_CONFIDENCE:
             return NOT_FOUND
-        return self._listed(asked, own) if asked.kind == "list" else self._single(asked, own)
+        return self._listed(asked, own) if asked.several else self._single(asked, own)
 
     def _order(self, asked: Question, ranked: Sequence[Passage]) -> OfflineAnswer:
         """Which of two events came first: each is dated by its own best passage."""
@@ -104,13 +105,16 @@ class OfflineReader:
         return self._answer(ranked[0].text, ranked[:2])
 
     def _listed(self, asked: Question, ranked: Sequence[Passage]) -> OfflineAnswer:
-        """The best sentences of several hits."""
+        """The spans that fit, or the best sentences, of several hits."""
+        extract = _EXTRACTORS.get(asked.kind)
         chosen: dict[int, Passage] = {}
         for passage in ranked:
             if passage.score >= LIST_SHARE * ranked[0].score and len(chosen) < LIST_MOST:
                 chosen.setdefault(passage.hit.id, passage)
-        texts = dict.fromkeys(passage.text for passage in chosen.values())
-        return self._answer(" ".join(texts), list(chosen.values()))
+        found = list(chosen.values())
+        spans = [text for passage in found if extract and (text := extract(passage, asked))]
+        text = ", ".join(dict.fromkeys(spans)) or " ".join(passage.text for passage in found)
+        return self._answer(text, found)
 
     def _confidence(self, best: Passage) -> float:
         """The probability, 0 to 1, that the passage bears on the question: logistic fits."""

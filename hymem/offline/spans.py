@@ -76,6 +76,12 @@ def date_of(passage: Passage) -> DateSpan | None:
     return _first_date(passage, passage.text) or _first_date(passage, passage.context)
 
 
+def dated(passage: Passage, question: Question) -> str | None:
+    """The words that date the passage, if there are any."""
+    span = date_of(passage)
+    return span.text if span else None
+
+
 def _first_date(passage: Passage, text: str) -> DateSpan | None:
     """A unit's text carries its calendar dates in brackets, so only those count there."""
     spans = resolve(text, passage.time) if passage.time else []
