@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hymem.stores.base import Candidates
-from hymem.stores.columns import Column, Ragged
+from hymem.stores.columns import Column, Ragged, distinct
 from hymem.stores.dense import DenseIndex
 from hymem.stores.lexical import LexicalIndex, Query
 
@@ -203,7 +203,7 @@ class ScopeIndex:
             found.append(self.dense.search(vector, limit, allowed))
         if asked is not None and limit > 0:
             found.append(self.lexical.search(asked, limit, allowed))
-        rows = np.unique(np.concatenate(found))
+        rows = _sorted(np.concatenate(found))
         if len(rows):
             rows = self._with_neighbours(rows, radius, allowed)
         return self._describe(rows, vector, asked)
@@ -228,14 +228,14 @@ class ScopeIndex:
         near = near[(near >= 0) & (self.session.view[near] == sessions)]
         if allowed is not None:
             near = near[allowed[near]]
-        return np.unique(np.concatenate([rows, near]))
+        return _sorted(np.concatenate([rows, near]))
 
     def _turns_behind(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of these turns and of the turns that these units rest on."""
         flat, _ = self.sources.gather(rows)
         ids = self.sources.values[0].view[flat]
         found = np.minimum(np.searchsorted(self.id.view, ids), self.id.size - 1)
-        return np.unique(found[self.id.view[found] == ids])
+        return _sorted(found[self.id.view[found] == ids])
 
     def _describe(
         self, rows: NDArray[np.int64], vector: NDArray[np.float32] | None, query: Query | None
@@ -277,3 +277,7 @@ class ScopeIndex:
         if not self.is_unit.view[row] and self.row_at.view[position] == row:
             self.row_at.view[position] = -1
             self.turns_total -= 1
+
+
+def _sorted(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return rows[distinct(rows)]

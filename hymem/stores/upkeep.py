@@ -37,6 +37,7 @@ class Upkeep:
         self._waiting: dict[int, ScopeIndex] = {}
         self._changed = threading.Condition()
         self._stopped = False
+        self._busy = False
         self._thread: threading.Thread | None = None
 
     def restore(self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
@@ -56,13 +57,18 @@ class Upkeep:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="hymem-store", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def settle(self) -> None:
+        """Wait until there is nothing left to do."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._busy)
 
     def close(self, indexes: Mapping[int, ScopeIndex]) -> None:
         """End the thread, and save the indexes for which catching up would take a while."""
         with self._changed:
             self._stopped = True
-            self._changed.notify()
+            self._changed.notify_all()
             thread = self._thread
         if thread is not None:
             thread.join()
@@ -81,17 +87,23 @@ class Upkeep:
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._busy = False
+                self._changed.notify_all()
                 self._changed.wait_for(lambda: self._stopped or self._waiting)
                 if self._stopped:
                     return
                 scope_id, index = self._waiting.popitem()
+                self._busy = True
             try:
-                if index.dense.outgrown:
-                    index.dense.build(index.lock, lambda: self._stopped)
-                if self._unsaved(index, GROWTH) and not self._stopped:
-                    self._save(scope_id, index)
+                self._work(scope_id, index)
             except (MemoryError, StoreError) as error:
                 log.warning("an index stays as it is: %s", error)
+
+    def _work(self, scope_id: int, index: ScopeIndex) -> None:
+        if index.dense.outgrown:
+            index.dense.build(index.lock, lambda: self._stopped)
+        if self._unsaved(index, GROWTH) and not self._stopped:
+            self._save(scope_id, index)
 
     def _unsaved(self, index: ScopeIndex, share: float) -> bool:
         rows = index.id.size

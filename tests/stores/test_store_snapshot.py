@@ -183,12 +183,6 @@ def test_an_unwritable_index_folder_only_costs_time(tmp_path: Path) -> None:
             assert found(store, ANA, "cat", limit=3)
 
 
-def wait_for_upkeep(store: SQLiteStore) -> None:
-    """Until the background thread has nothing left to do."""
-    store._upkeep.close({})
-    store._upkeep = type(store._upkeep)(store._db, store._encoder)
-
-
 def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,9 +206,8 @@ def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds
                 )
             ]
         )
-        index = store._indexes[ANA][1]
-        index.dense.build(index.lock, lambda: False)
-        assert index.dense.built
+        store._upkeep.settle()
+        assert store._indexes[ANA][1].dense.built
         check_recall(store, ids, vectors)
         gone = ids[:200].tolist()
         for item_id in gone[:20]:
