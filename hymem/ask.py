@@ -123,6 +123,7 @@ class Asker:
             hits: Sequence[Hit] = ()
             if tier != "none":
                 hits = retrieval.hits[: self._config.k if tier == "light" else self._config.n]
+                hits = self._with_turns(scope, hits)
             answer = OfflineReader(self._encoder.encode).answer(question, hits, now)
         by_id = {hit.id: hit for hit in hits}
         return Answer(
@@ -135,6 +136,16 @@ class Asker:
             found=answer.found,
             trace=trace,
         )
+
+    def _with_turns(self, scope: Scope, hits: Sequence[Hit]) -> Sequence[Hit]:
+        """Behind each unit the turns that it rests on: rules need the words as they were said."""
+        wanted = dict.fromkeys(id for hit in hits for id in hit.source_turns)
+        items: dict[int, Hit | Turn] = {
+            turn.id: turn for turn in self._store.turns(scope, list(wanted))
+        }
+        items |= {hit.id: hit for hit in hits}
+        order = dict.fromkeys(id for hit in hits for id in (hit.id, *hit.source_turns))
+        return as_hits([items[id] for id in order if id in items], hits)
 
     def _chosen(
         self,

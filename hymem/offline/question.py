@@ -25,6 +25,7 @@ _WHERE = re.compile(
     rf"\bwhere\b|\b(?:what|which) (?:{_PLACES})\b",
     re.I,
 )
+_PROPER_PLACE = re.compile(r"\b(?:cit(?:y|ies)|countr(?:y|ies)|towns?|states?)\b", re.I)
 _SEVERAL_PLACES = re.compile(
     r"\b(?:what|which) (?:cities|countries|towns|states|places|locations)\b|\bwhere (?:has|have)\b",
     re.I,
@@ -89,7 +90,7 @@ _FRAME = frozenset(
 class Question:
     """A question taken apart.
 
-    ``several``: the answer may be a list. ``about``: the speakers that it names. ``spoken``: the
+    ``several``: the answer may be a list. ``proper``: it is a place with a name. ``about``: the speakers that it names. ``spoken``: the
     question as they themselves would put it ("Where do I live?"), because what it is compared with
     is in the first person. ``terms``: its stems with content, without those speakers and without
     words of asking. ``alternatives``: the two events of an order question, and ``ask`` what is
@@ -102,6 +103,7 @@ class Question:
     spoken: str
     kind: Kind
     several: bool
+    proper: bool
     about: frozenset[str]
     terms: tuple[str, ...]
     moment: Literal["now", "formerly"] | None = None
@@ -123,6 +125,7 @@ def parse(text: str, speakers: Collection[str]) -> Question:
         spoken=_spoken(text, about),
         kind="order" if alternatives else _kind(plain),
         several=bool(_LIST.match(plain) or _SEVERAL_PLACES.search(plain)),
+        proper=bool(_PROPER_PLACE.search(plain)),
         about=about,
         terms=tuple(content),
         moment=_moment(plain),

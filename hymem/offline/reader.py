@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Chosen on the development half of LOCOMO, against the questions of another conversation and
 # against questions that ask of one speaker what the other said (category 5).
-READ_HITS = 30
+READ_HITS = 60
 MIN_CONFIDENCE = 0.3
 SPEAKER_MARGIN = 0.4
 LIST_SHARE, LIST_MOST = 0.8, 4

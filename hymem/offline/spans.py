@@ -91,8 +91,8 @@ def _first_date(passage: Passage, text: str) -> DateSpan | None:
 
 
 def place(passage: Passage, question: Question) -> str | None:
-    """A place: a proper name behind a preposition, else any new proper name, else the words behind
-    a preposition."""
+    """A place: a name behind a preposition, else any name that the question does not have, else,
+    unless a name is asked for, the words behind a preposition."""
     known = {term for name in (passage.speaker, *question.about) for term in terms(name)}
     known |= set(question.terms)
     for found in _PLACE.finditer(passage.text):
@@ -102,7 +102,7 @@ def place(passage: Passage, question: Question) -> str | None:
     proper = [n for n in proper_names(passage, question) if n.lower() not in _NOT_PLACES]
     if proper:
         return proper[0]
-    if phrase := _PLACE_PHRASE.search(passage.text):
+    if not question.proper and (phrase := _PLACE_PHRASE.search(passage.text)):
         return phrase["place"].strip()
     return None
 
