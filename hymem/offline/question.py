@@ -90,11 +90,12 @@ _FRAME = frozenset(
 class Question:
     """A question taken apart.
 
-    ``several``: the answer may be a list. ``proper``: it is a place with a name. ``about``: the speakers that it names. ``spoken``: the
-    question as they themselves would put it ("Where do I live?"), because what it is compared with
-    is in the first person. ``terms``: its stems with content, without those speakers and without
-    words of asking. ``alternatives``: the two events of an order question, and ``ask`` what is
-    wanted of them (the ``first``, the ``last``, or the ``relation``).
+    ``several``: the answer may be a list. ``proper``: it is a place with a name. ``about``: the
+    speakers that the question names. ``spoken``: the question as they themselves would put it
+    ("Where do I live?"), because what it is compared with is in the first person. ``terms``: its
+    stems with content, without those speakers and without words of asking. ``alternatives``: the
+    two events of an order question, and ``ask`` what is wanted of them (the ``first``, the
+    ``last``, or the ``relation``).
     ``moment``: whether the present or a bygone state is asked for. ``attribute``: the changing
     fact asked for, as ``hymem.offline.facts`` names it.
     """
