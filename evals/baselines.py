@@ -105,7 +105,9 @@ class RankedMemory:
         chosen.sort(key=lambda passage: passage.place)
         shown = frozenset(message for passage in chosen for message in passage.messages)
         cited = tuple(passage.cites for passage in chosen if passage.cites)
-        return Recalled(_block(chosen) if chosen else "", used, shown, cited)
+        if not chosen:
+            return Recalled("", 0, frozenset())
+        return Recalled(_block(chosen), used, shown, cited)
 
     def rank(self, question: str, limit: int) -> list[str]:
         found: dict[str, None] = {}

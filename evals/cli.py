@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an error (told on standard error), 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,11 @@ def _data(arguments: argparse.Namespace) -> None:
 def _retrieval(arguments: argparse.Namespace) -> None:
     from evals import tables
 
-    options: dict[str, Any] = {"cache": arguments.cache, "baselines": not arguments.no_baselines}
+    options: dict[str, Any] = {
+        "cache": arguments.cache,
+        "baselines": not arguments.no_baselines,
+        "jobs": arguments.jobs,
+    }
     if arguments.task == "locomo":
         locomo = load_locomo(arguments.data)
         result = tables.locomo_table(
@@ -112,13 +117,12 @@ def _all(arguments: argparse.Namespace) -> None:
     for encoder in arguments.encoders:
         name = encoder.replace(":", "-")
         ablations = encoder == arguments.encoders[0]
-        table = tables.locomo_table(locomo, encoder, cache=arguments.cache, ablations=ablations)
+        options: dict[str, Any] = {"cache": arguments.cache, "jobs": arguments.jobs}
+        table = tables.locomo_table(locomo, encoder, ablations=ablations, **options)
         _save(table, folder / f"locomo-{name}.json")
         table = tables.gate_table(locomo, encoder, cache=arguments.cache)
         _save(table, folder / f"gate-{name}.json")
-        table = tables.longmemeval_table(
-            file, TASK_VERSIONS["longmemeval"], encoder, cache=arguments.cache
-        )
+        table = tables.longmemeval_table(file, TASK_VERSIONS["longmemeval"], encoder, **options)
         _save(table, folder / f"longmemeval-s-{name}.json")
 
 
@@ -182,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         "--both-sides", action="store_true", help="LongMemEval: the assistant's turns too"
     )
     _encoder_options(retrieval)
+    _jobs_option(retrieval)
 
     gate = _verb(verbs, "gate", _gate, "light, deep and the gate on LOCOMO, without a model")
     gate.add_argument("--observations", action="store_true", help="the data's facts as units")
@@ -206,7 +211,14 @@ def _parser() -> argparse.ArgumentParser:
     everything.add_argument(
         "--encoders", nargs="+", default=["spiking", "spiking:nano", "minilm"], metavar="NAME"
     )
+    _jobs_option(everything)
     return parser
+
+
+def _jobs_option(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)"
+    )
 
 
 def _verb(verbs: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ Categories 1-4 are the headline (n = 1,536 with evidence), category 5 is reporte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from evals import metrics
 from evals.data import Locomo, LocomoConversation, LocomoQuestion
@@ -23,19 +23,15 @@ def evaluate(
     locomo: Locomo,
     *,
     budgets: Sequence[int] = metrics.BUDGETS,
-    ranking: bool = True,
-    advance: Callable[[], object] = lambda: None,
 ) -> Iterator[Observation]:
-    """Yield one observation per question with evidence. ``advance`` is called after each."""
+    """Yield one observation per question with evidence."""
     for conversation in locomo.conversations:
         memory = system.load(locomo_history(conversation))
         try:
             for question in with_evidence(conversation):
                 values = evidence_values(memory, question, budgets)
-                if ranking:
-                    values |= ranking_values(memory.rank(question.text, DEPTH), question.evidence)
+                values |= ranking_values(memory.rank(question.text, DEPTH), question.evidence)
                 yield Observation(system.name, question.id, groups_of(question), values)
-                advance()
         finally:
             memory.close()
 

@@ -12,7 +12,7 @@ evidence and are left out of all three):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from evals import metrics
 from evals.data import DataFile, LongMemEvalQuestion, stream_longmemeval
@@ -33,19 +33,18 @@ def evaluate(
     file: DataFile,
     *,
     roles: Collection[str] = USER_SIDE,
-    advance: Callable[[], object] = lambda: None,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[Observation]:
     """Yield the observations of each question, one per rule. Only messages of ``roles`` are given
-    to the system."""
-    for question in stream_longmemeval(file):
-        if not question.abstention:
+    to the system. ``part`` (i, n): every n-th question, from the i-th."""
+    for number, question in enumerate(stream_longmemeval(file)):
+        if not question.abstention and number % part[1] == part[0]:
             memory = system.load(longmemeval_history(question, roles))
             try:
                 ranked = memory.rank(question.text, DEPTH)
             finally:
                 memory.close()
             yield from observe(system.name, question, ranked)
-        advance()
 
 
 def observe(

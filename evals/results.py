@@ -122,9 +122,9 @@ def row_of(
 
 
 def rounded(value: Any) -> Any:
-    """The same structure with floats to five places: enough for any table, stable to read."""
+    """The same structure with floats to six digits: enough for any table, stable to read."""
     if isinstance(value, float):
-        return round(value, 5)
+        return float(f"{value:.6g}")
     if isinstance(value, Mapping):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import cache as cache_once
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals import gate, locomo, longmemeval
 from evals.baselines import FullContext, locomo_baselines, longmemeval_baselines
-from evals.data import DataFile, Locomo
+from evals.data import DataFile, Locomo, load_locomo
 from evals.encoders import CachedEncoder, load_encoder
 from evals.metrics import paired_bootstrap
 from evals.results import Observation, Result, Row, markdown_table, pivot, summarise
 from evals.systems import HyMemSystem, System, hymem_systems
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from hymem.types import Encoder
 
 GATE_VERSION = "gate-1"
@@ -45,36 +47,50 @@ def locomo_systems(encoder: Encoder, *, baselines: bool, ablations: bool) -> lis
 
 
 def locomo_table(
-    locomo_data: Locomo,
+    source: Locomo,
     encoder_name: str,
     *,
     cache: Path | None = None,
     baselines: bool = True,
     ablations: bool = False,
+    jobs: int = 1,
 ) -> Result:
     """Evidence in the context of every system, by budget, category and half."""
     encoder = CachedEncoder(load_encoder(encoder_name), cache)
-    questions = [question.text for question in locomo_data.questions]
-    encoder.encode(questions)
+    encoder.encode([question.text for question in source.questions])
     systems = locomo_systems(encoder, baselines=baselines, ablations=ablations)
-    total = sum(len(locomo.with_evidence(item)) for item in locomo_data.conversations)
-    observations: list[Observation] = []
-    seconds = {}
-    for system in systems:
-        start = time.perf_counter()
-        with progress(system.name, total) as advance:
-            observations += locomo.evaluate(system, locomo_data, advance=advance)
-        seconds[system.name] = time.perf_counter() - start
+    options = {"baselines": baselines, "ablations": ablations}
+    work = [
+        (source.file.path, encoder_name, cache, options, system.name, (part, jobs))
+        for system in systems
+        for part in range(jobs)
+    ]
+    observations, seconds = run_parts(_locomo_part, work, jobs)
     result = Result(
         "retrieval",
-        locomo_data.task_version,
-        locomo_data.file,
+        source.task_version,
+        source.file,
         _configuration(encoder_name, encoder, systems),
         summarise(observations),
-        {"seconds": seconds, "unparsed evidence": locomo_data.unparsed},
+        {"seconds": seconds, "jobs": jobs, "unparsed evidence": source.unparsed},
     )
     result.extra["comparisons"] = comparisons(observations, "verbatim recall", 1000, "1-4")
     return result
+
+
+def _locomo_part(
+    path: Path,
+    encoder_name: str,
+    cache: Path | None,
+    options: dict[str, bool],
+    name: str,
+    part: tuple[int, int],
+) -> list[Observation]:
+    """One system on one share of the conversations."""
+    data = load_locomo(path)
+    data = replace(data, conversations=data.conversations[part[0] :: part[1]])
+    system = _named(locomo_systems(shared_encoder(encoder_name, cache), **options), name)
+    return list(locomo.evaluate(system, data))
 
 
 def show_locomo(rows: Sequence[Row]) -> str:
@@ -90,6 +106,12 @@ def show_locomo(rows: Sequence[Row]) -> str:
 # -- LongMemEval ---------------------------------------------------------------------------------
 
 
+def longmemeval_systems(encoder: Encoder, *, baselines: bool, both_sides: bool) -> list[System]:
+    """The rows of the LongMemEval table for one encoder."""
+    hymem = replace(hymem_systems(encoder, ["hymem"])[0], extract=both_sides)
+    return [hymem, *(longmemeval_baselines(encoder) if baselines else [])]
+
+
 def longmemeval_table(
     file: DataFile,
     task_version: str,
@@ -98,27 +120,39 @@ def longmemeval_table(
     cache: Path | None = None,
     baselines: bool = True,
     both_sides: bool = False,
+    jobs: int = 1,
 ) -> Result:
     """Evidence sessions and turns among the first k; user turns as keys, or both sides with
     HyMem's offline units."""
     encoder = CachedEncoder(load_encoder(encoder_name), cache)
-    hymem = hymem_systems(encoder, ["hymem"])[0]
-    systems: list[System] = [replace(hymem, extract=both_sides)]
-    if baselines:
-        systems += longmemeval_baselines(encoder)
+    options = {"baselines": baselines, "both_sides": both_sides}
+    systems = longmemeval_systems(encoder, **options)
+    work = [
+        (file, encoder_name, cache, options, system.name, (part, jobs))
+        for system in systems
+        for part in range(jobs)
+    ]
+    observations, seconds = run_parts(_longmemeval_part, work, jobs)
     roles = longmemeval.BOTH_SIDES if both_sides else longmemeval.USER_SIDE
-    observations: list[Observation] = []
-    seconds = {}
-    for system in systems:
-        start = time.perf_counter()
-        with progress(system.name, None) as advance:
-            observations += longmemeval.evaluate(system, file, roles=roles, advance=advance)
-        seconds[system.name] = time.perf_counter() - start
     configuration = _configuration(encoder_name, encoder, systems) | {"roles": list(roles)}
     result = Result("retrieval", task_version, file, configuration, summarise(observations))
-    result.extra["seconds"] = seconds
+    result.extra = {"seconds": seconds, "jobs": jobs}
     result.extra["comparisons"] = comparisons(observations, "session recall_all@k", 5, "strict")
     return result
+
+
+def _longmemeval_part(
+    file: DataFile,
+    encoder_name: str,
+    cache: Path | None,
+    options: dict[str, bool],
+    name: str,
+    part: tuple[int, int],
+) -> list[Observation]:
+    """One system on one share of the questions."""
+    system = _named(longmemeval_systems(shared_encoder(encoder_name, cache), **options), name)
+    roles = longmemeval.BOTH_SIDES if options["both_sides"] else longmemeval.USER_SIDE
+    return list(longmemeval.evaluate(system, file, roles=roles, part=part))
 
 
 def show_longmemeval(rows: Sequence[Row]) -> str:
@@ -188,6 +222,50 @@ def _short(value: float | None) -> str:
 
 
 # -- shared --------------------------------------------------------------------------------------
+
+
+def run_parts(
+    function: Callable[..., list[Observation]], work: Sequence[tuple[Any, ...]], jobs: int
+) -> tuple[list[Observation], dict[str, float]]:
+    """All observations, and each system's seconds, its shares added up.
+
+    ``work``: arguments of ``function``, the last two a system's name and its share. With more
+    than one job, in that many processes; each loads its own encoder once.
+    """
+    observations: list[Observation] = []
+    seconds: dict[str, float] = {}
+    with ExitStack() as stack:
+        advance = stack.enter_context(progress("systems × shares", len(work)))
+        if jobs > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=context))
+            done = pool.map(_timed, [function] * len(work), work)
+        else:
+            done = map(_timed, [function] * len(work), work)
+        for item, (found, spent) in zip(work, done, strict=True):
+            observations += found
+            name = item[-2]
+            seconds[name] = seconds.get(name, 0.0) + spent
+            print(f"{name}, share {item[-1][0] + 1}: {spent:.0f} s", file=sys.stderr)
+            advance()
+    return observations, seconds
+
+
+def _timed(
+    function: Callable[..., list[Observation]], arguments: tuple[Any, ...]
+) -> tuple[list[Observation], float]:
+    started = time.perf_counter()
+    return function(*arguments), time.perf_counter() - started
+
+
+@cache_once
+def shared_encoder(name: str, folder: Path | None) -> CachedEncoder:
+    """One encoder per process, whatever number of shares it works on."""
+    return CachedEncoder(load_encoder(name), folder)
+
+
+def _named(systems: Sequence[System], name: str) -> System:
+    return next(system for system in systems if system.name == name)
 
 
 def comparisons(
