@@ -83,8 +83,10 @@ class Ragged:
 
     def gather(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(flat indices of the rows' values, for each the position in ``rows`` it belongs to)."""
-        counts = self.count.view[rows].astype(np.int64)
-        owner = np.repeat(np.arange(len(rows)), counts)
+        counts, start = self.count.view[rows], self.start.view[rows]
+        owner = np.arange(len(rows))
+        if (counts == 1).all():
+            return start, owner
         before = np.cumsum(counts) - counts
-        flat = np.arange(len(owner)) + (self.start.view[rows] - before)[owner]
-        return flat, owner
+        owner = np.repeat(owner, counts)
+        return np.arange(len(owner)) + np.repeat(start - before, counts), owner

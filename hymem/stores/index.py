@@ -81,7 +81,7 @@ class ScopeIndex:
         self.is_unit = Column(np.bool_)
         self.shown = Column(np.bool_)
         self.session = Column(np.int32)
-        self.speaker = Column(np.int32)  # id in the database, 0 for a unit
+        self.speaker = Column(np.int32)  # place in the scope's speakers, -1 for a unit
         self.position = Column(np.int32)
         self.event = Column(np.int64)
         self.seconds = Column(np.float64)
@@ -109,7 +109,10 @@ class ScopeIndex:
         """Add items whose ids are greater than every id so far."""
         first = self.id.size
         for name in COLUMNS:
-            getattr(self, name).extend(getattr(batch, name))
+            if name != "speaker":
+                getattr(self, name).extend(getattr(batch, name))
+        places = np.searchsorted(self._speakers, batch.speaker)
+        self.speaker.extend(np.where(batch.is_unit, -1, places))
         self.sources.append(batch.source_counts, batch.sources)
         self.dense.append(batch.key_counts, batch.keys)
         self.lexical.append(batch.term_counts, batch.terms)
@@ -232,10 +235,13 @@ class ScopeIndex:
 
     def _turns_behind(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of these turns and of the turns that these units rest on."""
-        flat, _ = self.sources.gather(rows)
+        units = self.is_unit.view[rows]
+        if not units.any():
+            return rows
+        flat, _ = self.sources.gather(rows[units])
         ids = self.sources.values[0].view[flat]
         found = np.minimum(np.searchsorted(self.id.view, ids), self.id.size - 1)
-        return _sorted(found[self.id.view[found] == ids])
+        return _sorted(np.concatenate([rows[~units], found[self.id.view[found] == ids]]))
 
     def _describe(
         self, rows: NDArray[np.int64], vector: NDArray[np.float32] | None, query: Query | None
@@ -243,11 +249,9 @@ class ScopeIndex:
         nothing = np.zeros(len(rows), np.float32)
         flat, _ = self.sources.gather(rows)
         ends = np.cumsum(self.sources.count.view[rows])
-        units = self.is_unit.view[rows]
-        speaker = np.searchsorted(self._speakers, self.speaker.view[rows])
         return Candidates(
             ids=self.id.view[rows],
-            is_unit=units,
+            is_unit=self.is_unit.view[rows],
             dense=nothing if vector is None else self.dense.scores(vector, rows),
             lexical=nothing if query is None else self.lexical.scores(query, rows),
             time=self.seconds.view[rows],
@@ -255,7 +259,7 @@ class ScopeIndex:
             session=self.session.view[rows].astype(np.int64),
             event=self.event.view[rows],
             tokens=self.tokens.view[rows].astype(np.int64),
-            speaker=np.where(units, -1, speaker).astype(np.int32),
+            speaker=self.speaker.view[rows],
             speakers=self._names,
             sources=Sources(self.sources.values[0].view[flat], ends),
             lexical_max=0.0 if query is None else float(query.weights.sum()),

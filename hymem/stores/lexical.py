@@ -117,8 +117,8 @@ class LexicalIndex:
         self, query: Query, limit: int, allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
         """The ``limit`` best of the ``allowed`` rows (``bool[rows]``, ``None``: all), unordered."""
-        rows = self._gather(query, limit * OVERFETCH, allowed)
-        if len(rows) <= limit and not self.stale:
+        rows, complete = self._gather(query, limit, allowed)
+        if complete:
             return rows
         scores = self.scores(query, rows)
         # A text that was updated is still posted under its old terms, and scores nothing for them.
@@ -137,18 +137,22 @@ class LexicalIndex:
 
     def _gather(
         self, query: Query, limit: int, allowed: NDArray[np.bool_] | None
-    ) -> NDArray[np.int64]:
-        """The rows with the best scores over the rarest query terms."""
+    ) -> tuple[NDArray[np.int64], bool]:
+        """The rows with the best scores over the rarest query terms: ``limit`` of them and true if
+        those are all the terms, else some more, to be scored in full."""
         if len(self._sum) < self.length.size:
             self._sum = np.zeros(self.length.size + self.length.size // 4, np.float32)
         total, found, read = self._sum, [np.zeros(0, np.int64)], 0
+        complete = not self.stale
         for term in np.argsort(query.found, kind="stable").tolist():
             postings = _postings(query, term)
             if read and read + len(postings) > POSTINGS_BUDGET:
+                complete = False
                 break
             read += len(postings)
-            rows = (postings >> np.uint64(8)).astype(np.int64) & 0xFFFFFF
-            frequency = (postings & np.uint64(0xFF)).astype(np.float32)
+            lower = postings.astype(np.uint32)
+            rows = (lower >> np.uint32(8)).astype(np.int64)
+            frequency = (lower & np.uint32(0xFF)).astype(np.float32)
             if self.stale:  # an updated text may be posted twice under a term it kept
                 rows, first = np.unique(rows, return_index=True)
                 frequency = frequency[first]
@@ -160,7 +164,7 @@ class LexicalIndex:
         if allowed is not None:
             kept = allowed[rows]
             sums, rows = sums[kept], rows[kept]
-        return _best(rows, sums, limit)
+        return _best(rows, sums, limit if complete else limit * OVERFETCH), complete
 
     def _post(
         self, terms: NDArray[np.uint32], rows: NDArray[np.int64], frequency: NDArray[np.uint8]
