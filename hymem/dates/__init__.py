@@ -8,6 +8,7 @@ ones; ``3/4/2024`` is read month first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -15,7 +16,7 @@ from hymem.dates.frames import read_date
 from hymem.dates.grammar import TRIGGER, Match, Reader, may_hold_a_date
 from hymem.dates.periods import Granularity, format_period
 
-__all__ = ["DateSpan", "annotate", "format_period", "may_hold_a_date", "resolve"]
+__all__ = ["DateSpan", "annotate", "format_period", "may_hold_a_date", "resolve", "with_dates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,13 @@ def annotate(text: str, anchor: datetime) -> str:
 
     Said on 2 March 2026, "I left last week." → "I left last week (23 February–1 March 2026)."
     """
+    return with_dates(text, resolve(text, anchor))
+
+
+def with_dates(text: str, spans: Sequence[DateSpan]) -> str:
+    """``text`` with the calendar date behind each of its ``spans`` that is not absolute."""
     parts, position = [], 0
-    for span in resolve(text, anchor):
+    for span in spans:
         parts.append(text[position : span.end_char])
         if not span.absolute:
             parts.append(f" ({format_period(span.first, span.last)})")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 
-from hymem.dates import DateSpan, annotate, may_hold_a_date, resolve
+from hymem.dates import DateSpan, may_hold_a_date, resolve, with_dates
 from hymem.offline.facts import changing_fact
 from hymem.offline.sentences import captions, is_question, split_sentences, weight
 from hymem.types import Statement, Turn
@@ -123,8 +123,7 @@ def _statement(
         return Statement(text, sources, None, *(fact or (None, None)))
     spans = resolve(text, turn.time)
     happened = turn.time if fact else _happened(spans, turn.time)
-    dated = annotate(text, turn.time) if spans else text
-    return Statement(dated, sources, happened, *(fact or (None, None)))
+    return Statement(with_dates(text, spans), sources, happened, *(fact or (None, None)))
 
 
 def _happened(spans: Sequence[DateSpan], said: datetime) -> datetime:

@@ -7,7 +7,9 @@ import re
 _ABBREVIATION = re.compile(
     r"\b(?:mr|mrs|ms|dr|prof|st|vs|etc|e\.g|i\.e|a\.m|p\.m|no|jr|sr|approx|[A-Z])\.$", re.IGNORECASE
 )
-_BREAK = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\s*\n+\s*(?:[-*•]|\d{1,2}[.)])?\s*")
+_BREAK = re.compile(
+    r"\s*\n+\s*(?:(?:[-*•]|\d{1,2}[.)])\s)?\s*|(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])"
+)
 CAPTION = re.compile(r"\[(?:picture|photo|image|video)s?\b[^\]]*\]", re.IGNORECASE)
 
 _SELF = re.compile(r"\b(?:i|i['’]\w+|my|me|mine|we|we['’]\w+|our|us)\b", re.IGNORECASE)
