@@ -36,7 +36,7 @@ CORPUS = {
     "third_person": {"selfdialogue": 20000, "synthpersonachat": 10000},
     "pairs": {"pairs_open": 5000},
 }
-BASE = Stage("ablation", steps=400, depth=1, batch=256, run=64, timesteps=(4,), rate=2e-3)
+BASE = Stage("ablation", steps=250, depth=1, batch=256, run=64, timesteps=(4,), rate=2e-3)
 BASE = replace(BASE, table_rate=4e-3)
 TERNARY = NeuronConfig()
 BINARY = NeuronConfig(kind="binary", threshold=1.0)
@@ -253,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         spiking = row.spike is None or row.convert
         if row.convert:
             set_spike(net, hard_spike)
-        timesteps = (1, 2, 4, 8) if spiking else (1,)
+        timesteps = (1, 4) if spiking else (1,)
         result: dict[str, Any] = scores(net, args.dev, timesteps)
         result["firing"] = round(firing(net, corpus, 4), 3) if spiking else None
         done["rows"][row.name] = {**result, "CPU seconds": round(spent)}

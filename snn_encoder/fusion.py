@@ -22,6 +22,7 @@ def enable() -> None:
     _enabled = True
     dynamo: Any = torch._dynamo
     dynamo.config.specialize_int = True
+    dynamo.config.recompile_limit = 64  # one variant a number of steps and kind of pass
 
 
 class Fused(Generic[P, R]):
