@@ -1,0 +1,85 @@
+"""A user's own chats as a benchmark, from a real store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_data import WordEncoder
+
+from evals import cli, encoders, mine
+from evals.files import DataError
+from evals.systems import hymem_systems
+from hymem import HyMem
+
+SAID = [
+    "My sister opened a pottery workshop beside the old harbour in April.",
+    "Ok.",
+    "The surgeon says that my left knee needs about twelve weeks of patience.",
+    "We planted seventeen apple trees behind the grey barn last autumn.",
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path, encoder: WordEncoder, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with one scope of four turns, written with the tests' encoder."""
+    monkeypatch.setattr("hymem.defaults.default_encoder", lambda: encoder)
+    monkeypatch.setattr("hymem.assemble.default_encoder", lambda: encoder)
+    path = tmp_path / "chat.db"
+    with HyMem(path, llm=None, encoder=encoder, background=False) as memory:
+        for day, text in enumerate(SAID, 1):
+            memory.add(text, user_id="ana", timestamp=f"2026-03-0{day}", session_id=str(day))
+    return path
+
+
+def test_clozes_have_a_gap_and_a_known_source(store: Path) -> None:
+    history = mine.read_history(store, "ana")
+    assert [message.text for message in history.messages] == SAID
+    clozes = mine.make_clozes(history, 10)
+    assert len(clozes) == 3  # "Ok." makes no question
+    texts = {message.id: message.text for message in history.messages}
+    for cloze in clozes:
+        assert cloze.text.count(mine.GAP) == 1
+        assert cloze.answer in texts[cloze.source]
+        assert cloze.answer not in cloze.text
+        assert len(cloze.text.split()) <= mine.WINDOW + 1
+    assert mine.make_clozes(history, 10) == clozes
+    assert len(mine.make_clozes(history, 2)) == 2
+
+
+def test_recall_of_the_sources_is_measured(store: Path, encoder: WordEncoder) -> None:
+    history = mine.read_history(store, "ana")
+    clozes = mine.make_clozes(history, 10)
+    (system,) = hymem_systems(encoder, ["deep only"])
+    rows = mine.summarise(list(mine.evaluate(system, history, clozes)))
+    assert {row.budget: row.value for row in rows}[4000] == 1.0
+    assert all(row.n == 3 for row in rows)
+
+
+def test_the_store_is_only_read(store: Path) -> None:
+    before = store.read_bytes()
+    mine.read_history(store, "ana")
+    assert store.read_bytes() == before
+
+
+def test_what_cannot_be_read_is_told(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no turns"):
+        mine.read_history(store, "ben")
+    with pytest.raises(DataError, match="does not exist"):
+        mine.read_history(tmp_path / "none.db")
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database at all, " * 100)
+    with pytest.raises(DataError, match="no readable database"):
+        mine.read_history(broken, "ana")
+
+
+def test_the_command_compares_encoders(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(encoders, "load_encoder", lambda name: WordEncoder())
+    chosen = ["--encoder", "one", "--encoder", "two", "--user", "ana"]
+    assert cli.main(["mine", str(store), *chosen]) == 0
+    shown = capsys.readouterr().out
+    assert "3 cloze questions from 4 turns" in shown
+    assert "| deep only, two |" in shown
+    assert "hymem, one − deep only, one" in shown
