@@ -2,8 +2,9 @@
 
     python -m evals.speed.store --texts lines.txt --sizes 10000 100000 1000000
 
-``--texts``: one text a line, all distinct; as many as the largest size and 2,000 more. Vectors come
-from the default encoder, whose time is not counted here. ``--folder`` says where the database goes
+``--texts``: one text a line, all distinct; 12,000 more than the largest size. Vectors come from the
+default encoder, whose time is not counted here, or from ``--vectors``, an array file with one row
+per line that an earlier run of any encoder left. ``--folder`` says where the database goes
 (deleted afterwards); choose the disk that is to be measured.
 """
 
@@ -69,6 +70,26 @@ class Row:
     disk_bytes_per_turn: float
     index_bytes_per_turn_disk: float
     index_bytes_per_turn_memory: float
+
+
+class Precomputed:
+    """Hands out the rows of an array file in order, as the texts are read in order."""
+
+    name, max_tokens = "precomputed", 256
+
+    def __init__(self, path: Path) -> None:
+        import numpy as np
+
+        self.rows = np.load(path, mmap_mode="r")
+        self.dim, self.version, self.next = int(self.rows.shape[1]), str(path.name), 0
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        rows = np.asarray(self.rows[self.next : self.next + len(texts)], np.float32)
+        self.next += len(texts)
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / np.maximum(length, 1e-9)  # type: ignore[no-any-return]
 
 
 class Bench:
@@ -262,13 +283,18 @@ def show(rows: Sequence[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--texts", type=Path, required=True)
+    parser.add_argument("--vectors", type=Path, help="rows for the texts, if encoded already")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--folder", type=Path, help="where the database goes")
     parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
-    from snn_encoder import SpikingEncoder
+    encoder: Encoder
+    if arguments.vectors:
+        encoder = Precomputed(arguments.vectors)
+    else:
+        from snn_encoder import SpikingEncoder
 
-    encoder = SpikingEncoder.from_pretrained("small")
+        encoder = SpikingEncoder.from_pretrained("small")
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
         texts = lines(arguments.texts)

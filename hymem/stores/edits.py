@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
-from hymem.stores.items import put_keys, terms_blob
+from hymem.stores.items import check_keys, put_keys, terms_blob
 from hymem.stores.match import Matching
+from hymem.stores.rows import is_id
 from hymem.types import Scope
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Edits(Matching):
         tokens: int,
         vectors: NDArray[np.float32],
     ) -> None:
+        check_keys(vectors, self.dim)
         text, lexical = clean_text(text), clean_text(lexical)
         words = terms_blob(lexical)
         with self._db.write() as connection:
@@ -45,7 +47,7 @@ class Edits(Matching):
                 " WHERE id = ?",
                 (text, None if lexical == text else lexical, tokens, words, item_id),
             )
-            put_keys(connection, item_id, vectors.reshape(-1, self.dim))
+            put_keys(connection, item_id, vectors)
             self._changed(connection, scope_id, item_id)
             if kind == "turn":
                 self._reopen(connection, scope_id, self._events_of(connection, item_id))
@@ -90,10 +92,12 @@ class Edits(Matching):
         return int(count)
 
     def history(self, scope: Scope, item_id: int) -> list[Mapping[str, Any]]:
+        if not is_id(item_id):
+            return []
         with self._db.read() as connection:
             scope_id = self._scope_id(connection, scope)
             rows = connection.execute(
-                "SELECT event, text, at FROM history WHERE item = ? AND scope = ? ORDER BY at, id",
+                "SELECT event, text, at FROM history WHERE item = ? AND +scope = ? ORDER BY at, id",
                 (item_id, scope_id),
             ).fetchall()
             if not any(event == "add" for event, _, _ in rows):
@@ -112,9 +116,10 @@ class Edits(Matching):
     def _find(self, connection: sqlite3.Connection, scope: Scope, item_id: int) -> tuple[int, str]:
         """The scope's id and the item's kind."""
         scope_id = self._scope_id(connection, scope)
-        row = connection.execute(
-            "SELECT kind FROM items WHERE id = ? AND scope = ?", (item_id, scope_id)
-        ).fetchone()
+        row = None
+        if scope_id is not None and is_id(item_id):
+            query = "SELECT kind FROM items WHERE id = ? AND scope = ?"
+            row = connection.execute(query, (item_id, scope_id)).fetchone()
         if scope_id is None or row is None:
             raise NotFoundError(f"this scope has no turn or unit with the id {item_id}")
         return scope_id, row[0]

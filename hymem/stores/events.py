@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from hymem.messages import clean_text
 from hymem.stores.base import Lease, NewUnit
-from hymem.stores.items import Items
+from hymem.stores.items import Items, check_keys
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
     UNIT_COLUMNS,
     clean,
     event_from_row,
+    is_id,
     marks,
     turn_from_row,
     units_from_rows,
@@ -59,7 +60,10 @@ class Events(Items):
                 where += " AND scope = ?"
                 values.append(self._scope_id(connection, scope) or -1)
             first = connection.execute(
-                f"SELECT scope FROM events WHERE {where} ORDER BY id LIMIT 1", values
+                # By id alone SQLite would walk past every finished event.
+                f"SELECT scope FROM events INDEXED BY events_open WHERE {where}"
+                " ORDER BY id LIMIT 1",
+                values,
             ).fetchone()
             if first is None:
                 return None
@@ -89,6 +93,8 @@ class Events(Items):
             )
 
     def complete_event(self, lease: Lease, event_id: int, units: Sequence[NewUnit]) -> list[int]:
+        for unit in units:
+            check_keys(unit.vector[None], self.dim)
         with self._db.write() as connection:
             self._check_encoder(connection)
             held = self._held(connection, lease, event_id)
@@ -140,7 +146,7 @@ class Events(Items):
             if ids is None:
                 return [event_from_row(connection, row) for row in rows.fetchall()]
             found = {}
-            for event_id in dict.fromkeys(ids):
+            for event_id in filter(is_id, dict.fromkeys(ids)):
                 query = f"{_EVENT} WHERE e.id = ? AND e.scope = ?"
                 row = connection.execute(query, (event_id, scope_id)).fetchone()
                 if row is not None:

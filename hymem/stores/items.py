@@ -7,6 +7,7 @@ import time as clock
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hymem.errors import EncoderError
 from hymem.messages import clean_text
 from hymem.stores.base import NewTurn, NewUnit, Status
 from hymem.stores.core import Core
@@ -16,6 +17,7 @@ from hymem.stores.rows import (
     UNIT_COLUMNS,
     chunks,
     clean,
+    is_id,
     keys_to_blob,
     marks,
     metadata_from_text,
@@ -49,7 +51,7 @@ class Items(Core):
         if not turns:
             return []
         # Everything slow happens before the transaction, which other writers wait for.
-        prepared = [_prepare(turn) for turn in turns]
+        prepared = [_prepare(turn, self.dim) for turn in turns]
         ids = []
         with self._db.write() as connection:
             self._check_encoder(connection)
@@ -129,6 +131,7 @@ class Items(Core):
         return [(Scope(user, agent), item_id, text) for user, agent, item_id, text in rows]
 
     def set_vectors(self, scope: Scope, item_id: int, vectors: NDArray[np.float32]) -> None:
+        check_keys(vectors, self.dim)
         with self._db.write() as connection:
             self._check_encoder(connection)
             scope_id = self._scope_id(connection, scope)
@@ -150,9 +153,11 @@ class Items(Core):
             scope_id = None if scope is None else self._scope_id(connection, scope) or -1
             where, values = ("", ()) if scope_id is None else (" AND scope = ?", (scope_id,))
 
-            def count(table: str, condition: str) -> int:
+            def count(table: str, condition: str = "1") -> int:
                 query = f"SELECT count(*) FROM {table} WHERE {condition}{where}"
                 return int(connection.execute(query, values).fetchone()[0])
+
+            units = count("items", "kind = 'unit'")
 
             events = connection.execute(
                 f"SELECT status, count(*) FROM events WHERE 1{where} GROUP BY status", values
@@ -162,12 +167,12 @@ class Items(Core):
                 values,
             ).fetchone()
             return Status(
-                turns=count("items", "kind = 'turn'"),
-                units=count("items", "kind = 'unit'"),
+                turns=count("items") - units,
+                units=units,
                 events=dict(events),
                 unsegmented=count("items", "kind = 'turn' AND event IS NULL"),
                 unembedded=count("items", "embedded = 0"),
-                sessions=count("sessions", "1"),
+                sessions=count("sessions"),
                 scopes=scopes,
             )
 
@@ -203,7 +208,7 @@ class Items(Core):
             ),
         )
         unit_id = int(made.lastrowid or 0)
-        put_keys(connection, unit_id, unit.vector.reshape(-1, self.dim))
+        put_keys(connection, unit_id, unit.vector[None])
         return unit_id
 
     def _next_position(self, connection: sqlite3.Connection, scope_id: int) -> int:
@@ -231,7 +236,7 @@ class Items(Core):
     ) -> list[Any]:
         scope_id = self._scope_id(connection, scope)
         rows: list[Any] = []
-        for some in chunks(ids):
+        for some in chunks([item_id for item_id in ids if is_id(item_id)]):
             query = f"SELECT {columns} {FROM_ITEMS} WHERE i.id IN ({marks(some)})"
             query += " AND +i.scope = ? AND i.kind = ?"
             rows += connection.execute(query, (*some, scope_id, kind)).fetchall()
@@ -291,6 +296,17 @@ def terms_blob(lexical: str) -> bytes:
     return hash_terms(terms(lexical)).tobytes()
 
 
+def check_keys(vectors: NDArray[np.float32], dim: int) -> None:
+    """Raises ``EncoderError`` unless ``vectors`` is ``[keys, dim]`` of finite numbers."""
+    import numpy as np
+
+    if vectors.ndim != 2 or vectors.shape[1] != dim or not np.isfinite(vectors).all():
+        raise EncoderError(
+            f"the encoder returned an array of shape {vectors.shape}, or one with numbers that are "
+            f"not finite; expected [keys, {dim}] of finite numbers"
+        )
+
+
 def put_keys(connection: sqlite3.Connection, item_id: int, vectors: NDArray[np.float32]) -> None:
     """Store an item's keys; those of a re-embedding under way would be of its old text."""
     connection.execute("DELETE FROM next_vectors WHERE item = ?", (item_id,))
@@ -299,8 +315,10 @@ def put_keys(connection: sqlite3.Connection, item_id: int, vectors: NDArray[np.f
     )
 
 
-def _prepare(turn: NewTurn) -> tuple[Any, ...]:
+def _prepare(turn: NewTurn, dim: int) -> tuple[Any, ...]:
     """The columns of ``_INSERT_TURN`` that need no database."""
+    if turn.vectors is not None:
+        check_keys(turn.vectors, dim)
     text, lexical = clean_text(turn.text), clean_text(turn.lexical)
     return (
         time_to_text(turn.time),

@@ -7,16 +7,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hymem.stores.base import Candidates, NewTurn
-from hymem.stores.items import Items, matches
+from hymem.stores.items import Items, check_keys, matches
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
     chunks,
     clean,
+    is_id,
     keys_from_blob,
     marks,
     seconds_of,
@@ -43,13 +43,19 @@ class Matching(Items):
     def __init__(self, path: str, **encoder: Any) -> None:
         super().__init__(path, **encoder)
         self._indexes: OrderedDict[Scope, tuple[int, ScopeIndex]] = OrderedDict()
+        self._sizes: dict[Scope, int] = {}
+        self._bytes = 0
         self._indexes_lock = threading.Lock()
+        self._kept_up: Upkeep | None = None
 
-    @cached_property
+    @property
     def _upkeep(self) -> Upkeep:
         from hymem.stores.upkeep import Upkeep
 
-        return Upkeep(self._db, self._encoder)
+        with self._indexes_lock:
+            if self._kept_up is None:
+                self._kept_up = Upkeep(self._db, self._encoder)
+            return self._kept_up
 
     def add_turns(self, scope: Scope, turns: Sequence[NewTurn]) -> list[int]:
         ids = super().add_turns(scope, turns)
@@ -74,7 +80,9 @@ class Matching(Items):
         from hymem.stores.lexical import hash_terms
 
         hashes = hash_terms(terms(query))
-        wanted = None if vector is None else np.asarray(vector, np.float32).reshape(self.dim)
+        wanted = None if vector is None else np.asarray(vector, np.float32)
+        if wanted is not None:
+            check_keys(wanted[None], self.dim)
         with self._index(scope) as (connection, scope_id, index):
             allowed = self._allowed(connection, scope_id, index, where, kinds)
             return index.candidates(wanted, hashes, limit, radius, allowed)
@@ -105,7 +113,7 @@ class Matching(Items):
         found: dict[int, NDArray[np.float32]] = {}
         with self._db.read() as connection:
             scope_id = self._scope_id(connection, scope)
-            for some in chunks(ids):
+            for some in chunks([item_id for item_id in ids if is_id(item_id)]):
                 rows = connection.execute(
                     "SELECT item, keys FROM vectors JOIN items ON id = item"
                     f" WHERE item IN ({marks(some)}) AND +scope = ?",
@@ -124,8 +132,8 @@ class Matching(Items):
         with self._indexes_lock:
             held = dict(self._indexes.values())
             self._indexes.clear()
-        if held:
-            self._upkeep.close(held)
+        if self._kept_up is not None:
+            self._kept_up.close(held)
         self._db.close()
 
     @contextmanager
@@ -170,20 +178,25 @@ class Matching(Items):
             self._forget_index(scope)
             raise
         self._upkeep.consider(scope_id, index)
-        self._make_room()
+        self._make_room(scope, index.nbytes)
 
-    def _make_room(self) -> None:
+    def _make_room(self, scope: Scope, size: int) -> None:
+        """Note the size of a scope's index, and let go of others if there are too many."""
         with self._indexes_lock:
-            total = sum(index.nbytes for _, index in self._indexes.values())
+            if scope not in self._indexes:
+                return
+            self._bytes += size - self._sizes.get(scope, 0)
+            self._sizes[scope] = size
             while len(self._indexes) > 1 and (
-                total > INDEX_BYTES or len(self._indexes) > INDEX_COUNT
+                self._bytes > INDEX_BYTES or len(self._indexes) > INDEX_COUNT
             ):
-                _, (_, index) = self._indexes.popitem(last=False)
-                total -= index.nbytes
+                oldest, _ = self._indexes.popitem(last=False)
+                self._bytes -= self._sizes.pop(oldest, 0)
 
     def _forget_index(self, scope: Scope) -> None:
         with self._indexes_lock:
             self._indexes.pop(scope, None)
+            self._bytes -= self._sizes.pop(scope, 0)
 
     def _allowed(
         self,

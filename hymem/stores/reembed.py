@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hymem.stores.items import Items
+from hymem.stores.items import Items, check_keys
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
@@ -42,6 +42,8 @@ class Reembedding(Items):
             return [self._described(connection, *row) for row in rows]
 
     def put_reembedded(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
+        for _, keys in vectors:
+            check_keys(keys, self.dim)
         with self._db.write() as connection:
             self._aim(connection)
             connection.executemany(

@@ -27,6 +27,11 @@ FROM_ITEMS = (
 )
 
 
+def is_id(value: int) -> bool:
+    """Whether SQLite could have given this id."""
+    return 0 < value < 1 << 63
+
+
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """Pieces that fit into one statement's parameters."""
     for start in range(0, len(values), PARAMETERS):

@@ -75,6 +75,7 @@ CREATE TABLE items (
     lexical TEXT
 );
 CREATE INDEX items_scope ON items (scope);
+CREATE INDEX items_units ON items (scope) WHERE kind = 'unit';
 CREATE UNIQUE INDEX items_source ON items (scope, source_id) WHERE source_id IS NOT NULL;
 CREATE INDEX items_unsegmented ON items (scope) WHERE kind = 'turn' AND event IS NULL;
 CREATE INDEX items_unembedded ON items (scope) WHERE embedded = 0;

@@ -55,7 +55,7 @@ def test_an_updated_unit_keeps_its_links(store: SQLiteStore) -> None:
 
 def test_unknown_ids_and_other_scopes_are_not_found(store: SQLiteStore) -> None:
     (item_id,) = store.add_turns(ANA, [turn("mine")])
-    for scope, wrong in ((BEN, item_id), (ANA, item_id + 1)):
+    for scope, wrong in ((BEN, item_id), (ANA, item_id + 1), (ANA, 2**70), (ANA, -1)):
         with pytest.raises(NotFoundError, match=str(wrong)):
             store.delete(scope, wrong)
         with pytest.raises(NotFoundError):

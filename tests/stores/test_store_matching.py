@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from filling import ANA, BEN, DIM, encode, extract, found, turn, unit
 
+from hymem.errors import EncoderError
 from hymem.stores.lexical import K1, B
 from hymem.stores.sqlite import SQLiteStore
 from hymem.text import terms
-from hymem.types import Filter
+from hymem.types import Filter, Scope
 
 TEXTS = [
     "I moved to Lyon in March",
@@ -207,5 +208,26 @@ def test_frequent_terms_count_though_they_are_not_read_in_full(
 
 
 def test_vectors_of_another_shape_are_refused(store: SQLiteStore) -> None:
-    with pytest.raises(ValueError, match="reshape"):
+    for wrong in (np.zeros((2, DIM // 2)), np.zeros(DIM), np.full((1, DIM), np.nan)):
+        with pytest.raises(EncoderError, match=r"expected \[keys, 32\]"):
+            store.add_turns(ANA, [turn("fine"), turn("x", vectors=wrong.astype(np.float32))])
+    assert store.status().turns == 0
+    with pytest.raises(EncoderError, match="shape"):
         store.candidates(ANA, np.zeros(DIM + 1, np.float32), "", 5)
+
+
+def test_the_least_recently_searched_scopes_leave_memory(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hymem.stores.match.INDEX_COUNT", 3)
+    scopes = [Scope(f"user {i}") for i in range(6)]
+    for scope in scopes:
+        store.add_turns(scope, [turn(f"bread of {scope.user_id}")])
+    for scope in (*scopes, scopes[3]):
+        assert len(found(store, scope, "bread")) == 1
+    assert list(store._indexes) == [scopes[4], scopes[5], scopes[3]]
+    monkeypatch.setattr("hymem.stores.match.INDEX_BYTES", 1)
+    assert len(found(store, scopes[0], "bread")) == 1
+    assert list(store._indexes) == list(store._sizes) == [scopes[0]]
+    store.delete_all(scopes[0])
+    assert store._bytes == 0

@@ -89,7 +89,7 @@ def test_a_source_id_is_added_once_per_scope(store: SQLiteStore) -> None:
 def test_ids_of_another_scope_are_left_out(store: SQLiteStore) -> None:
     (mine,) = store.add_turns(ANA, [turn("mine")])
     (hers,) = store.add_turns(BEN, [turn("hers")])
-    assert [one.id for one in store.turns(ANA, [hers, mine, 999])] == [mine]
+    assert [one.id for one in store.turns(ANA, [hers, mine, 999, -1, 2**70])] == [mine]
     assert store.units(ANA, [mine]) == []
 
 
