@@ -1,7 +1,8 @@
 """Write the tables of snn_encoder/README.md: `python -m snn_encoder.report`.
 
-Results lie in snn_encoder/results: from `evals.encoder` (quality.json), `evals.speed.encoder` (speed.json),
-`snn_encoder.evaluate --activity` (activity-TIER.json) and `snn_encoder.ablate` (ablation.json).
+Results lie in snn_encoder/results: quality.json from `evals.encoder`, speed.json from
+`evals.speed.encoder`, activity-TIER.json from `snn_encoder.evaluate --activity`, ablation.json
+from `snn_encoder.ablate`.
 """
 
 from __future__ import annotations
