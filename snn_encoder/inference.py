@@ -15,12 +15,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_encoder.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from snn_encoder.restore import TorchEncoder
 
 Floats = NDArray[np.float32]
 MAX_TIMESTEPS = 8
@@ -154,6 +157,7 @@ class SpikingEncoder:
         self.max_tokens = int(config["max_tokens"])
         self.timesteps = int(config["timesteps"])
         self._warned = False
+        self._devices: dict[str, TorchEncoder] = {}
         self._tokenizer = load_tokenizer()
         self._unknown = int(self._tokenizer.token_to_id(_UNKNOWN) or 0)
         self._table: NDArray[np.int8] = tensors["table"]
@@ -191,6 +195,7 @@ class SpikingEncoder:
         texts: Sequence[str],
         timesteps: int | Literal["auto"] | None = None,
         batch_size: int = 64,
+        device: str = "cpu",
     ) -> Floats:
         """Return float32 [n, dim], unit rows.
 
@@ -199,16 +204,21 @@ class SpikingEncoder:
             timesteps: T from 1 to 8, more being slower and better; "auto" stops each text when
                 another step changes its vector by less than a cosine of `AGREEMENT`.
             batch_size: texts computed together; it changes speed and memory only.
+            device: "cpu" runs numpy; any other device of torch's, such as "cuda", runs torch,
+                whose vectors agree to a cosine of .9999.
 
         Raises:
             TypeError: a single string was given.
-            ValueError: T or the batch size is out of range.
+            ValueError: T or the batch size is out of range, or "auto" was asked of a device.
+            RuntimeError: a GPU was asked for and there is none.
         """
         if isinstance(texts, str):
             raise TypeError("encode takes a list of texts: pass [text].")
         steps = self.timesteps if timesteps is None else timesteps
         if steps != "auto" and not 1 <= steps <= MAX_TIMESTEPS:
             raise ValueError(f"timesteps must lie between 1 and {MAX_TIMESTEPS}, got {steps}.")
+        if steps == "auto" and device != "cpu":
+            raise ValueError('timesteps="auto" runs on the CPU only: give a number.')
         if batch_size < 1:
             raise ValueError(f"batch_size must be positive, got {batch_size}.")
         out = np.empty((len(texts), self.dim), dtype=np.float32)
@@ -216,9 +226,21 @@ class SpikingEncoder:
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = _Batch([ids[i] for i in rows])
-            out[rows] = self._settled(batch) if steps == "auto" else self._forward(batch, steps)
+            part = [ids[i] for i in rows]
+            if device != "cpu":
+                out[rows] = self._on(device)(part, int(steps))
+            elif steps == "auto":
+                out[rows] = self._settled(_Batch(part))
+            else:
+                out[rows] = self._forward(_Batch(part), int(steps))
         return out
+
+    def _on(self, device: str) -> TorchEncoder:
+        if device not in self._devices:
+            from snn_encoder.restore import TorchEncoder
+
+            self._devices[device] = TorchEncoder(self, device)
+        return self._devices[device]
 
     def search(
         self, query: str, keys: Floats, k: int = 10, margin: float = MARGIN

@@ -19,6 +19,7 @@ from snn_encoder.export import export
 from snn_encoder.inference import AGREEMENT, SpikingEncoder, WeightsError
 from snn_encoder.layout import pack
 from snn_encoder.model import SpikingNet
+from snn_encoder.restore import TorchEncoder
 
 TEXTS = [
     "I moved to Lyon last week.",
@@ -185,3 +186,20 @@ def test_search_adds_steps_only_while_the_margin_is_thin(tiny: SpikingEncoder) -
     scores = keys @ tiny.encode(["Where does Ana live?"], 8)[0]
     assert found.tolist() == np.argsort(-scores)[:5].tolist()
     assert tiny.search("Ana", keys[:3], k=5)[1] == 1
+
+
+@pytest.mark.parametrize("timesteps", [1, 4])
+def test_restored_weights_agree_in_torch(tiny: SpikingEncoder, timesteps: int) -> None:
+    torch_encoder = TorchEncoder(tiny, "cpu")
+    found = torch_encoder(tiny._tokenize(TEXTS), timesteps)
+    assert (found * tiny.encode(TEXTS, timesteps)).sum(1).min() > 0.9999
+
+
+def test_absent_gpu_is_named(tiny: SpikingEncoder) -> None:
+    if torch.cuda.is_available():
+        assert np.allclose(tiny.encode(TEXTS, device="cuda"), tiny.encode(TEXTS), atol=0.02)
+    else:
+        with pytest.raises(RuntimeError, match="sees no GPU"):
+            tiny.encode(TEXTS, device="cuda")
+    with pytest.raises(ValueError, match="CPU only"):
+        tiny.encode(TEXTS, "auto", device="cuda")

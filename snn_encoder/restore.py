@@ -1,0 +1,64 @@
+"""Exported weights back in torch: to run on a GPU, to train on, to look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from snn_encoder.inference import SpikingEncoder
+from snn_encoder.layout import pack
+from snn_encoder.model import Block, ModelConfig, SpikingNet
+
+
+def restored(encoder: SpikingEncoder) -> SpikingNet:
+    """Return the network of an encoder's int8 weights, in evaluation mode."""
+    table = torch.from_numpy(encoder._table).float() / 127
+    channels = tuple(len(block.bias) for block in encoder._blocks)
+    taps = len(encoder._blocks[0].taps) if channels else ModelConfig.taps
+    config = ModelConfig(table.shape[1], channels, taps, encoder.dim, len(table))
+    net = SpikingNet(config).eval()
+    with torch.no_grad():
+        net.table.weight.copy_(table)
+        net.bias.copy_(torch.from_numpy(encoder._bias))
+        for layer, found in zip(net.readouts, encoder._readouts, strict=True):
+            assert isinstance(layer, nn.Linear)
+            layer.weight.copy_(torch.from_numpy((found.weight * found.scale).T))
+        for block, source in zip(net.blocks, encoder._blocks, strict=True):
+            assert isinstance(block, Block)
+            # the convolution carries the matrix' scales and the folded norm; the norm does nothing
+            block.linear.weight.copy_(torch.from_numpy(source.linear.T))
+            block.conv.weight.copy_(torch.from_numpy(source.taps))
+            block.norm.weight.fill_(1.0)
+            block.norm.running_var.fill_(1.0 - block.norm.eps)
+            block.norm.bias.copy_(torch.from_numpy(source.bias))
+            context = source.context
+            block.context.weight.copy_(torch.from_numpy((context.weight * context.scale).T))
+            block.context.bias.copy_(torch.as_tensor(context.bias))
+    return net
+
+
+class TorchEncoder:
+    """Runs an encoder's weights through torch on a device.
+
+    Raises:
+        RuntimeError: the device is a GPU and torch sees none.
+    """
+
+    def __init__(self, encoder: SpikingEncoder, device: str) -> None:
+        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError(f"Device {device!r} was asked for, but torch sees no GPU here.")
+        self.device = torch.device(device)
+        self.net = restored(encoder).to(self.device)
+
+    @torch.inference_mode()
+    def __call__(self, ids: Sequence[Sequence[int]], steps: int) -> np.ndarray:
+        """Return float32 [n, dim] unit rows for token ids."""
+        flat, layout = pack(ids)
+        output = self.net(flat.to(self.device), layout.to(self.device), steps, method="bptt")
+        vectors: np.ndarray = (
+            nn.functional.normalize(output.vectors[-1], dim=-1).float().cpu().numpy()
+        )
+        return vectors
