@@ -22,6 +22,7 @@ $(VENV)/evals.stamp: $(VENV)/base.stamp
 
 demo: $(VENV)/base.stamp
 ifdef DATA
+	$(PIP) 'nltk>=3.9'
 	$(PY) -m evals.demo --data '$(DATA)'
 else
 	$(PY) -m hymem.demo
