@@ -10,6 +10,7 @@ from hymem.context import Rendered
 from hymem.cost import Ledger, Meter
 from hymem.deep import raw_context
 from hymem.errors import BudgetError, InputError, LLMError
+from hymem.offline import OfflineReader
 from hymem.prompts import load
 from hymem.recall import choose_tier, recall
 from hymem.retrieve import Retriever
@@ -42,7 +43,8 @@ class Asker:
         if not config.light and not config.deep:
             raise InputError("Config.light and Config.deep are both off; leave one tier on")
         self._store, self._retriever, self._llm = store, retriever, llm
-        self._ledger, self._config, self._encoder = ledger, config, encoder
+        self._ledger, self._config = ledger, config
+        self._reader = OfflineReader(encoder.encode)
 
     def recall(
         self,
@@ -115,8 +117,6 @@ class Asker:
         self, meter: Meter, scope: Scope, question: str, where: Filter | None, now: datetime
     ) -> Answer:
         """Extractive answering: there is no judge, so no reflection and no second round."""
-        from hymem.offline import OfflineReader
-
         with meter.charging():
             retrieval = self._retriever.retrieve(scope, question, limit=self._config.n, where=where)
             tier, trace = choose_tier(retrieval, self._config)
@@ -124,7 +124,7 @@ class Asker:
             if tier != "none":
                 hits = retrieval.hits[: self._config.k if tier == "light" else self._config.n]
                 hits = self._with_turns(scope, hits)
-            answer = OfflineReader(self._encoder.encode).answer(question, hits, now)
+            answer = self._reader.answer(question, hits, now)
         by_id = {hit.id: hit for hit in hits}
         return Answer(
             text=answer.text or NOT_FOUND,

@@ -19,7 +19,28 @@ if TYPE_CHECKING:
 # Cosines of single words: below LOW they mean nothing, from HIGH on they are near-synonyms. A
 # synonym counts for less than the word itself.
 LOW, HIGH, SYNONYM = 0.3, 0.8, 0.8
+MOST_WORDS = 20_000
 _WORD = re.compile(r"[^\W_]{2,}|\d")
+
+
+class WordVectors:
+    """Vectors of single words, each encoded once: the words of one memory come back with every
+    question. Safe to share between threads."""
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+        self._known: dict[str, NDArray[np.float32]] = {}
+
+    def __call__(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """``words`` → ``float32[len(words), dim]``."""
+        import numpy as np
+
+        known = self._known
+        new = [word for word in dict.fromkeys(words) if word not in known]
+        if new:
+            known = known | dict(zip(new, self._encode(new), strict=True))
+            self._known = known if len(known) <= MOST_WORDS else {}
+        return np.stack([known[word] for word in words])
 
 
 class Coverage:
@@ -28,7 +49,7 @@ class Coverage:
     def __init__(
         self, question: str, wanted: Sequence[str], texts: Sequence[str], encode: Encode | None
     ) -> None:
-        """``wanted``: the stems of ``question`` that count."""
+        """``wanted``: the stems of ``question`` that count. ``encode``: words → unit rows."""
         self._stems = [set(terms(text)) for text in texts]
         self._weights = _weights(wanted, self._stems)
         self._soft = _synonyms(question, wanted, texts, encode) if encode and wanted else {}
@@ -41,11 +62,6 @@ class Coverage:
             weight * (1.0 if term in stems else self._nearest(term, stems))
             for term, weight in self._weights.items()
         )
-
-    def missing(self, text: str) -> list[str]:
-        """The question's stems that neither occur in ``text`` nor have a synonym there."""
-        stems = set(terms(text))
-        return [t for t in self._weights if t not in stems and not self._nearest(t, stems)]
 
     def _nearest(self, term: str, stems: set[str]) -> float:
         near = self._soft.get(term)

@@ -93,17 +93,19 @@ def score(
     question: Question,
     found: Sequence[Passage],
     encode: Encode | None = None,
+    encode_words: Encode | None = None,
     fits: Extract | None = None,
 ) -> list[Passage]:
     """The passages with their scores, best first.
 
-    ``encode`` (texts → unit rows) adds similarity of meaning to the match of words. A passage in
-    which ``fits`` finds the kind of thing asked for scores higher.
+    ``encode`` (texts → unit rows) adds similarity of meaning to the match of words, and
+    ``encode_words`` lets synonyms match. A passage in which ``fits`` finds the kind of thing that
+    is asked for scores higher.
     """
     if not found:
         return []
     contexts = [passage.context for passage in found]
-    coverage = Coverage(question.text, question.terms, contexts, encode)
+    coverage = Coverage(question.text, question.terms, contexts, encode_words)
     similar = _similarities(question, found, encode)
     ranks: dict[int, int] = {}
     for passage in found:

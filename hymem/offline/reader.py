@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hymem.messages import as_utc
 from hymem.offline import spans
 from hymem.offline.facts import changing_fact
+from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
 from hymem.offline.question import Question, parse
 from hymem.types import Hit
@@ -50,15 +51,15 @@ class OfflineAnswer:
 NOT_FOUND = OfflineAnswer("", False, 0.0, ())
 
 
-@dataclass(frozen=True, slots=True)
 class OfflineReader:
-    """Reads recalled hits and answers with a span or sentence of them.
+    """Reads recalled hits and answers with a span or sentence of them. Safe to share between
+    threads; one that is kept remembers the vectors of words."""
 
-    ``encode``: texts → ``float32[n, dim]`` unit rows (an ``Encoder``'s method); without it only
-    words are compared.
-    """
-
-    encode: Encode | None = None
+    def __init__(self, encode: Encode | None = None) -> None:
+        """``encode``: texts → ``float32[n, dim]`` unit rows (an ``Encoder``'s method); without it
+        only words are compared."""
+        self.encode = encode
+        self._words = WordVectors(encode) if encode else None
 
     def answer(
         self, question: str, hits: Sequence[Hit], now: datetime | None = None
@@ -68,7 +69,7 @@ class OfflineReader:
             hits = [hit for hit in hits if hit.time is None or as_utc(hit.time) <= as_utc(now)]
         read = passages(hits[:READ_HITS])
         asked = parse(question, {passage.speaker for passage in read if passage.speaker})
-        ranked = score(asked, read, self.encode, _FITTING.get(asked.kind))
+        ranked = self._score(asked, read, _FITTING.get(asked.kind))
         own = [passage for passage in ranked if passage.right_speaker]
         if not own or ranked[0].score > own[0].score + SPEAKER_MARGIN:
             return NOT_FOUND  # nothing, or it was someone else
@@ -86,7 +87,7 @@ class OfflineReader:
         sides = []
         for text in asked.alternatives:
             event = parse(text, asked.about)
-            best = score(replace(event, about=asked.about), ranked, self.encode)[0]
+            best = self._score(replace(event, about=asked.about), ranked)[0]
             sides.append((text, best, _event_date(best)))
         (first, a, day_a), (second, b, day_b) = sides
         if day_a is None or day_b is None or a.hit.id == b.hit.id:
@@ -115,6 +116,11 @@ class OfflineReader:
         spans = [text for passage in found if extract and (text := extract(passage, asked))]
         text = ", ".join(dict.fromkeys(spans)) or " ".join(passage.text for passage in found)
         return self._answer(text, found)
+
+    def _score(
+        self, asked: Question, read: Sequence[Passage], fits: Extract | None = None
+    ) -> list[Passage]:
+        return score(asked, read, self.encode, self._words, fits)
 
     def _confidence(self, best: Passage) -> float:
         """The probability, 0 to 1, that the passage bears on the question: logistic fits."""
