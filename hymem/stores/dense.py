@@ -25,6 +25,7 @@ GROWTH = 4
 # Share of its lists that a search opens, and candidates it scores exactly at the least.
 PROBED = 1 / 8
 DEPTH = 800
+FEW_OF_ALL, FEW_OF_LISTS = 0.5, 0.02
 _POINTS_PER_LIST = 40
 _ITERATIONS = 8
 _BATCH = 8192
@@ -62,6 +63,12 @@ class DenseIndex:
         return self.owner.nbytes + per_key * int(self.exact.ntotal)
 
     @property
+    def wasted(self) -> float:
+        """Share of the keys that belong to no row any more."""
+        keys = self.owner.values[0].view
+        return np.count_nonzero(keys < 0) / max(len(keys), 1)
+
+    @property
     def outgrown(self) -> bool:
         """Whether an inverted file should be built for the keys there are now."""
         return int(self.exact.ntotal) > max(EXACT_KEYS, GROWTH * self.built)
@@ -87,10 +94,11 @@ class DenseIndex:
         """Up to ``limit`` of the ``allowed`` rows (``bool[rows]``, ``None``: all) with the nearest
         keys, unordered."""
         total = int(self.exact.ntotal)
-        chosen = None
-        if allowed is not None and 2 * np.count_nonzero(allowed) < len(allowed):
-            chosen = self._selector(allowed)
-        wanted = min(limit + limit // 2, total)
+        share = 1.0 if allowed is None else np.count_nonzero(allowed) / max(len(allowed), 1)
+        # Where few rows are allowed, looking at just those beats looking for them among all.
+        few = share < (FEW_OF_ALL if self.lists is None else FEW_OF_LISTS)
+        chosen = self._selector(allowed) if few and allowed is not None else None
+        wanted = min(int(1.5 * limit / (1.0 if few else share)), total)
         while wanted:
             keys = self._nearest(query, wanted, chosen)
             rows = self.owner.values[0].view[keys]

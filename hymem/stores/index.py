@@ -135,6 +135,7 @@ class ScopeIndex:
             self.hidden += -1 if shown else 1
         if batch is None:
             self._drop_position(row)
+            self.dense.rewrite(row, np.zeros((0, self.dim), np.float32))
             return
         for name in ("event", "seconds", "tokens"):
             getattr(self, name).view[row] = getattr(batch, name)[0]

@@ -43,6 +43,7 @@ def pack(index: ScopeIndex) -> tuple[dict[str, Any], Arrays]:
         arrays["lists"] = faiss.serialize_index(dense.lists)
     numbers = {
         "built": dense.built,
+        "wasted": dense.wasted,
         "last_change": index.last_change,
         "last_event": index.last_event,
         "turns": index.turns_total,

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 SMALLEST = 5_000
 # A snapshot is written again when the index has grown by this share.
 GROWTH = 0.25
+# A snapshot of which this share is of removed or replaced texts is not used again, so that the
+# index is built anew without them.
+WASTE = 0.2
 _ANCHORS = 8
 
 
@@ -148,6 +151,8 @@ class Upkeep:
         (lineage,) = connection.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchone()
         known = (lineage, self._encoder, scope_id)
         if known != (numbers["lineage"], numbers["encoder"], numbers["scope"]):
+            return False
+        if numbers["wasted"] > WASTE:
             return False
         reached = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
         for table, last in (("items", "item"), ("events", "event"), ("changes", "change")):

@@ -16,6 +16,7 @@ from filling import ANA, DIM, encode, extract, found, open_store, turn, unit
 from hymem.stores import loader, snapshot
 from hymem.stores.base import Candidates
 from hymem.stores.sqlite import SQLiteStore
+from hymem.types import Filter
 
 Opened = Callable[..., SQLiteStore]
 _WORDS = "red green blue cat dog bird bread wine sea sun Lyon Rome Oslo car bus tram"
@@ -162,6 +163,21 @@ def test_a_restored_backup_is_not_served_from_a_later_snapshot(path: Path) -> No
         assert found(store, ANA, "ghost") == [real]
 
 
+def test_an_index_full_of_removed_texts_is_built_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(path) as store:
+        for one in store.list_turns(ANA)[:100]:
+            store.delete(ANA, one.id)
+        store.add_turns(ANA, [turn(text_of(i)) for i in range(300, 330)])
+        found(store, ANA, "cat")
+    sizes = reads(monkeypatch)
+    with open_store(path) as store:
+        found(store, ANA, "cat")
+        assert sum(sizes) == store.status(ANA).turns + store.status(ANA).units
+        assert store._indexes[ANA][1].dense.wasted == 0.0
+
+
 def test_a_snapshot_holds_no_text(path: Path) -> None:
     for file in Path(f"{path}.index").iterdir():
         content = file.read_bytes()
@@ -200,7 +216,7 @@ def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds
                 for item_id in store.add_turns(
                     ANA,
                     [
-                        turn(f"n{i}", vectors=vectors[i : i + 1], session_id=f"s{i % 2}")
+                        turn(f"n{i}", vectors=vectors[i : i + 1], session=f"s{i % 10 // 9}")
                         for i in range(start, start + 1500)
                     ],
                 )
@@ -209,6 +225,10 @@ def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds
         store._upkeep.settle()
         assert store._indexes[ANA][1].dense.built
         check_recall(store, ids, vectors)
+        tenth = np.arange(9000) % 10 == 9
+        check_recall(store, ids[tenth], vectors[tenth], where=Filter(session_id="s1"))
+        monkeypatch.setattr("hymem.stores.dense.FEW_OF_LISTS", 0.5)
+        check_recall(store, ids[tenth], vectors[tenth], where=Filter(session_id="s1"))
         gone = ids[:200].tolist()
         for item_id in gone[:20]:
             store.delete(ANA, item_id)
@@ -218,13 +238,15 @@ def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds
         assert store._indexes[ANA][1].dense.built
 
 
-def check_recall(store: SQLiteStore, ids: np.ndarray, vectors: np.ndarray) -> None:
-    hits = 0
-    for query in vectors[::450] + np.float32(0.05):
+def check_recall(
+    store: SQLiteStore, ids: np.ndarray, vectors: np.ndarray, where: Filter | None = None
+) -> None:
+    hits, queries = 0, vectors[:: len(vectors) // 20] + np.float32(0.05)
+    for query in queries:
         query /= np.linalg.norm(query)
         best = ids[np.argsort(-(vectors @ query))[:10]]
-        got = store.candidates(ANA, query, "", 10)
+        got = store.candidates(ANA, query, "", 10, where=where)
         exact = dict(zip(ids.tolist(), (vectors @ query).tolist(), strict=True))
         np.testing.assert_allclose(got.dense, [exact[i] for i in got.ids.tolist()], atol=0.03)
         hits += len(set(best.tolist()) & set(got.ids.tolist()))
-    assert hits >= 0.95 * 10 * len(vectors[::450])
+    assert hits >= 0.95 * 10 * len(queries)
