@@ -1,8 +1,7 @@
 """Turn a training run into weights for inference: `python -m snn_encoder.export --run FOLDER`.
 
 Batch norms are folded, the token table and all matrices become int8, and a checksum is written
-beside them. The table is cut at ± 1: an IF neuron with a stronger current fires at every
-step all the same.
+beside them.
 """
 
 from __future__ import annotations
@@ -36,6 +35,16 @@ def quantised(weight: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return (weight / scale[:, None]).round().to(torch.int8).numpy(), scale.numpy()
 
 
+def whole_currents(table: Tensor) -> Tensor:
+    """Return table currents as int8 in units of 1/128, cut towards zero.
+
+    Training against firing leaves many currents just below 1 / 2T, the least that fires within T
+    steps. In these units that is a whole number for T = 1, 2, 4, 8, so cutting moves no current
+    across it, where rounding would. Currents beyond ± 1 fire at every step all the same.
+    """
+    return (table.clamp(-1, 1) * 128).trunc().clamp(-127, 127).to(torch.int8)
+
+
 def _put_linear(out: Arrays, name: str, layer: nn.Linear) -> None:
     out[f"{name}.weight"], out[f"{name}.scale"] = quantised(layer.weight.detach())
     if layer.bias is not None:
@@ -57,9 +66,8 @@ def tensors(net: SpikingNet) -> Arrays:
     default = NeuronConfig()
     if replace(neuron, slope=default.slope, perturbation=0.0) != default:
         raise ValueError("numpy inference runs ternary IF neurons with soft reset, θ = q/2 = 1/2.")
-    table = net.table.weight.detach().clamp(-1, 1) * 127
     out: Arrays = {
-        "table": table.round().to(torch.int8).numpy(),
+        "table": whole_currents(net.table.weight.detach()).numpy(),
         "bias": net.bias.detach().numpy(),
     }
     for index in range(net.depth):

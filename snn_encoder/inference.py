@@ -30,8 +30,8 @@ MAX_TIMESTEPS = 8
 AGREEMENT = 0.99  # cosine of one step's vector to the next at which "auto" stops
 MARGIN = 0.01  # score between the k-th and the next key at which a search stops
 FORMAT = 1
-_QUANTUM = 127  # of the int8 token table
-_HALF = 64  # smallest whole potential at or above the threshold of 63.5
+_QUANTUM = 128  # of the int8 token table: 1/2 t is then a whole number for t = 1, 2, 4, 8
+_HALF = 64
 _UNKNOWN = "[UNK]"
 
 
@@ -104,7 +104,7 @@ class _Batch:
 
 
 class _TokenNeurons:
-    """Level 0 in whole numbers: table currents are k/127, so a spike takes 127 away."""
+    """Level 0 in whole numbers: table currents are k/128, so a spike takes 128 away."""
 
     def __init__(self, table: NDArray[np.int8]) -> None:
         self.current = table.astype(np.int16)

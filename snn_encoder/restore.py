@@ -15,7 +15,7 @@ from snn_encoder.model import Block, ModelConfig, SpikingNet
 
 def restored(encoder: SpikingEncoder) -> SpikingNet:
     """Return the network of an encoder's int8 weights, in evaluation mode."""
-    table = torch.from_numpy(encoder._table).float() / 127
+    table = torch.from_numpy(encoder._table).float() / 128
     channels = tuple(len(block.bias) for block in encoder._blocks)
     taps = len(encoder._blocks[0].taps) if channels else ModelConfig.taps
     config = ModelConfig(table.shape[1], channels, taps, encoder.dim, len(table))

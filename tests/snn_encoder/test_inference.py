@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_encoder import random_net, recipe
 
-from snn_encoder.export import export
+from snn_encoder.export import export, whole_currents
 from snn_encoder.inference import AGREEMENT, SpikingEncoder, WeightsError
 from snn_encoder.layout import pack
 from snn_encoder.model import SpikingNet
+from snn_encoder.neurons import Neuron, NeuronConfig
 from snn_encoder.restore import TorchEncoder
 
 TEXTS = [
@@ -39,7 +40,7 @@ def rounded(net: SpikingNet) -> SpikingNet:
         return (weight / scale).round() * scale
 
     with torch.no_grad():
-        net.table.weight.copy_((net.table.weight.clamp(-1, 1) * 127).round() / 127)
+        net.table.weight.copy_(whole_currents(net.table.weight).float() / 128)
         for module in net.modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight.copy_(grid(module.weight))
@@ -203,3 +204,16 @@ def test_absent_gpu_is_named(tiny: SpikingEncoder) -> None:
             tiny.encode(TEXTS, device="cuda")
     with pytest.raises(ValueError, match="CPU only"):
         tiny.encode(TEXTS, "auto", device="cuda")
+
+
+def test_whole_currents_fire_when_the_real_ones_do() -> None:
+    """Just below and just above 1 / 2T, for the T of the scores."""
+    edges = torch.tensor([0.5 / t for t in (1, 2, 4, 8)])
+    currents = torch.cat([edges - 1e-4, edges + 1e-4, torch.tensor([0.9999, 1.7])])
+    currents = torch.cat([currents, -currents])
+    for timesteps in (1, 2, 4, 8):
+        whole, _ = Neuron(1, NeuronConfig()).run(
+            (whole_currents(currents).float() / 128).expand(timesteps, -1)
+        )
+        real, _ = Neuron(1, NeuronConfig()).run(currents.expand(timesteps, -1))
+        assert torch.equal(whole.any(0), real.any(0))
