@@ -56,6 +56,21 @@ class DenseIndex:
         self.built = 0  # keys that the inverted file was built for
 
     @property
+    def codes(self) -> NDArray[np.uint16]:
+        """All keys as bfloat16, ``uint16[keys, dim]``; a view, valid until the next change."""
+        if not self.exact.ntotal:
+            return np.zeros((0, self.dim), np.uint16)
+        flat = faiss.rev_swig_ptr(self.exact.codes.data(), self.exact.codes.size())
+        codes: NDArray[np.uint16] = flat.view(np.uint16).reshape(-1, self.dim)
+        return codes
+
+    def fill(self, codes: NDArray[np.uint16]) -> None:
+        """Take over ``codes`` as all keys."""
+        # FAISS's own reader would copy them three times.
+        faiss.copy_array_to_vector(codes.view(np.uint8).ravel(), self.exact.codes)
+        self.exact.ntotal = len(codes)
+
+    @property
     def nbytes(self) -> int:
         per_key = 2 * self.dim
         if self.lists is not None:
@@ -147,10 +162,7 @@ class DenseIndex:
                 self.lists.add(vectors)
 
     def _keys(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not len(keys):
-            return np.zeros((0, self.dim), np.float32)
-        codes = faiss.rev_swig_ptr(self.exact.codes.data(), self.exact.codes.size())
-        halves = codes.view(np.uint16).reshape(-1, self.dim)[keys].astype(np.uint32)
+        halves = self.codes[keys].astype(np.uint32)
         halves <<= 16  # bfloat16 is the upper half of float32
         vectors: NDArray[np.float32] = halves.view(np.float32)
         return vectors

@@ -38,7 +38,7 @@ def pack(index: ScopeIndex) -> tuple[dict[str, Any], Arrays]:
     arrays["length"] = lexical.length.view.copy()
     arrays["postings"] = np.sort(lexical.postings())
     arrays["stale"] = np.array(list(lexical.stale.items()), np.int64).reshape(-1, 2)
-    arrays["exact"] = faiss.serialize_index(dense.exact)
+    arrays["codes"] = dense.codes.copy()
     if dense.lists is not None:
         arrays["lists"] = faiss.serialize_index(dense.lists)
     numbers = {
@@ -65,7 +65,7 @@ def unpack(index: ScopeIndex, numbers: Mapping[str, Any], arrays: Arrays) -> Non
             column.fill(arrays[f"{name}.{number}"])
     index.last_change, index.last_event = numbers["last_change"], numbers["last_event"]
     index.turns_total, index.hidden = numbers["turns"], numbers["hidden"]
-    index.dense.exact = faiss.deserialize_index(arrays["exact"])
+    index.dense.fill(arrays["codes"])
     if "lists" in arrays:
         index.dense.lists = faiss.deserialize_index(arrays["lists"])
     index.dense.built = numbers["built"]
