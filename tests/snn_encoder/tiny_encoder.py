@@ -15,6 +15,8 @@ def random_net(blocks: tuple[int, ...] = (24, 20), seed: int = 0) -> SpikingNet:
     for name, parameter in net.named_parameters():
         if "context" in name or name.startswith("bias"):
             torch.nn.init.normal_(parameter, std=0.3)
+        elif "conv" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
     for name, buffer in net.named_buffers():
         if name.endswith("running_mean"):
             torch.nn.init.normal_(buffer, std=0.2)
