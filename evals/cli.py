@@ -25,6 +25,7 @@ examples:
   hymem-eval data locomo                          download, verify and cache the data
   hymem-eval retrieval locomo                     evidence within token budgets, no model
   hymem-eval retrieval longmemeval --encoder minilm
+  hymem-eval show evals/results/locomo-spiking.json
   hymem-eval gate                                 light, deep and the gate, no model
   hymem-eval generate locomo --system hymem --model gpt-4.1-mini --dry-run
   hymem-eval generate locomo --system hymem --model gpt-4.1-mini --max-usd 5 --out hymem.jsonl
@@ -103,7 +104,7 @@ def _gate(arguments: argparse.Namespace) -> None:
         cache=arguments.cache,
         given_facts=arguments.observations,
     )
-    print(tables.show_gate(result))
+    print(tables.show_gate(result.rows, result.extra["quality"]))
     _save(result, arguments.out)
 
 
@@ -124,6 +125,12 @@ def _all(arguments: argparse.Namespace) -> None:
         _save(table, folder / f"gate-{name}.json")
         table = tables.longmemeval_table(file, TASK_VERSIONS["longmemeval"], encoder, **options)
         _save(table, folder / f"longmemeval-s-{name}.json")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    from evals.tables import show_file
+
+    print(show_file(arguments.result))
 
 
 def _mine(arguments: argparse.Namespace) -> None:
@@ -191,6 +198,10 @@ def _parser() -> argparse.ArgumentParser:
     gate = _verb(verbs, "gate", _gate, "light, deep and the gate on LOCOMO, without a model")
     gate.add_argument("--observations", action="store_true", help="the data's facts as units")
     _encoder_options(gate)
+
+    show = verbs.add_parser("show", help="print the tables of a result file")
+    show.set_defaults(run=_show)
+    show.add_argument("result", type=Path)
 
     answers.add_verbs(verbs, _verb, _encoder_options)
 

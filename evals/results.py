@@ -151,6 +151,20 @@ def _share(value: float) -> str:
     return text[1:] if text.startswith("0.") else text
 
 
+def pivot_groups(rows: Iterable[Row], metric: str, *, half: str, budget: int) -> str:
+    """Systems down, groups across, for one metric, half and budget."""
+    chosen = [row for row in rows if (row.metric, row.half, row.budget) == (metric, half, budget)]
+    groups = sorted({row.group for row in chosen})
+    cells = {(row.system, row.group): row.value for row in chosen}
+    sizes = {row.group: row.n for row in chosen}
+    lines = [
+        [system, *(figure(cells.get((system, group))) for group in groups)]
+        for system in dict.fromkeys(row.system for row in chosen)
+    ]
+    header = [f"{metric}, {budget:,}", *(f"{group} (n = {sizes[group]})" for group in groups)]
+    return markdown_table(header, lines)
+
+
 def pivot(rows: Iterable[Row], metric: str, *, half: str, group: str, errors: bool = True) -> str:
     """Systems down, budgets across, for one metric, half and group."""
     chosen = [

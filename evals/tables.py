@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -17,8 +18,9 @@ from evals import gate, locomo, longmemeval
 from evals.baselines import FullContext, locomo_baselines, longmemeval_baselines
 from evals.data import DataFile, Locomo, load_locomo
 from evals.encoders import CachedEncoder, load_encoder
+from evals.files import DataError
 from evals.metrics import paired_bootstrap
-from evals.results import Observation, Result, Row, markdown_table, pivot, summarise
+from evals.results import Observation, Result, Row, markdown_table, pivot, pivot_groups, summarise
 from evals.systems import HyMemSystem, System, hymem_systems
 
 if TYPE_CHECKING:
@@ -100,6 +102,10 @@ def show_locomo(rows: Sequence[Row]) -> str:
         for metric in ("verbatim recall", "verbatim all", "linked recall"):
             parts.append(f"### {metric}, categories 1-4, {half}\n")
             parts.append(pivot(rows, metric, half=half, group="1-4") + "\n")
+    parts.append("### verbatim recall at 1,000 tokens by category, all\n")
+    parts.append(pivot_groups(rows, "verbatim recall", half="all", budget=1000) + "\n")
+    parts.append("### turns among the first k, categories 1-4, all\n")
+    parts.append(pivot(rows, "turn recall@k", half="all", group="1-4") + "\n")
     return "\n".join(parts)
 
 
@@ -193,10 +199,10 @@ def gate_table(
     )
 
 
-def show_gate(result: Result) -> str:
+def show_gate(rows: Sequence[Row], qualities: Mapping[str, Mapping[str, Any]]) -> str:
     parts = []
     for half in ("development", "reported", "all"):
-        cells = {(row.system, row.metric): row for row in result.rows if row.half == half}
+        cells = {(row.system, row.metric): row for row in rows if row.half == half}
         names = list(dict.fromkeys(name for name, metric in cells if metric == "all evidence"))
         lines = [
             [
@@ -208,9 +214,9 @@ def show_gate(result: Result) -> str:
         ]
         parts.append(f"### gate, {half}\n")
         parts.append(markdown_table(["schedule", "all evidence", "tokens"], lines) + "\n")
-        quality = result.extra["quality"][half]
+        quality = qualities[half]
         parts.append(", ".join(f"{name} {_short(value)}" for name, value in quality.items()))
-        empty = [row for row in result.rows if row.half == half and row.metric == "nothing found"]
+        empty = [row for row in rows if row.half == half and row.metric == "nothing found"]
         parts.append(
             "nothing found: " + ", ".join(f"{row.group} {row.value:.3f}" for row in empty) + "\n"
         )
@@ -219,6 +225,19 @@ def show_gate(result: Result) -> str:
 
 def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def show_file(path: Path) -> str:
+    """The tables of a result file. Raises ``DataError`` when it is none."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        rows = [Row(**row) for row in result["rows"]]
+        task, quality = result["task_version"], result.get("quality", {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path.name} is no result file: {error!r}") from error
+    if task == GATE_VERSION:
+        return show_gate(rows, quality)
+    return show_locomo(rows) if task.startswith("locomo") else show_longmemeval(rows)
 
 
 # -- shared --------------------------------------------------------------------------------------

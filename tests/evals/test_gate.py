@@ -9,6 +9,7 @@ from small_data import WordEncoder
 
 from evals import gate, tables
 from evals.data import load_locomo
+from evals.files import DataError
 from evals.systems import hymem_systems
 
 
@@ -86,8 +87,12 @@ def test_the_table_is_shown_for_every_half(
 ) -> None:
     monkeypatch.setattr(tables, "load_encoder", lambda name: WordEncoder())
     result = tables.gate_table(load_locomo(locomo_file), "words", cache=tmp_path)
-    shown = tables.show_gate(result)
+    shown = tables.show_gate(result.rows, result.extra["quality"])
     for half in ("development", "reported", "all"):
         assert f"### gate, {half}" in shown
     assert "nothing found: own memory" in shown
-    assert result.task_version == tables.GATE_VERSION
+    result.write(tmp_path / "gate.json")
+    assert tables.show_file(tmp_path / "gate.json") == shown
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(DataError, match="no result file"):
+        tables.show_file(tmp_path / "other.json")
