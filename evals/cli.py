@@ -169,7 +169,7 @@ def _save(result: Result, out: Path | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from evals import answers
+    from evals import cli_answers
 
     parser = argparse.ArgumentParser(
         prog="hymem-eval",
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(run=_show)
     show.add_argument("result", type=Path)
 
-    answers.add_verbs(verbs, _verb, _encoder_options)
+    cli_answers.add_verbs(verbs, _verb, _encoder_options)
 
     mine = verbs.add_parser(
         "mine",

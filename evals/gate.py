@@ -133,7 +133,8 @@ class _Tiers:
 
 def gate_rows(trials: Sequence[Trial]) -> list[Row]:
     """Accuracy and tokens of each schedule, by half; ``llm gate`` is the paper's gate with the
-    oracle as its model: it always pays for light, and goes deep exactly when light fell short."""
+    oracle as its model: it always pays for light, and goes deep exactly when light fell short.
+    ``hybrid gate`` spares it light where the score already says deep."""
     rows = []
     for half in HALVES:
         part = of_half(trials, half)
@@ -141,6 +142,15 @@ def gate_rows(trials: Sequence[Trial]) -> list[Row]:
             "light only": [(t.light_right, t.light_tokens) for t in part],
             "deep only": [(t.deep_right, t.deep_tokens) for t in part],
             "score gate": [(t.gate_right, t.gate_tokens) for t in part],
+            "hybrid gate (oracle)": [
+                (
+                    t.deep_right if t.went_deep else t.light_right or t.deep_right,
+                    t.deep_tokens
+                    if t.went_deep
+                    else t.light_tokens + (0 if t.light_right else t.deep_tokens),
+                )
+                for t in part
+            ],
             "llm gate (oracle)": [
                 (
                     t.light_right or t.deep_right,

@@ -39,6 +39,9 @@ def test_gate_rows_by_hand() -> None:
     # the paper's gate pays for light every time: 100, 500, 500, 100
     assert cells["llm gate (oracle)", "all", "tokens"] == 300
     assert cells["llm gate (oracle)", "all", "all evidence"] == 1.0
+    # light first unless the score says deep: 100, 400, 500, 400
+    assert cells["hybrid gate (oracle)", "all", "tokens"] == 350
+    assert cells["hybrid gate (oracle)", "all", "all evidence"] == 1.0
     assert cells["full context", "reported", "tokens"] == 2000
 
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from evals import page, plots, report
-from evals.answers import load_quoted
+from evals.cli_answers import load_quoted
 from evals.files import DataError
 
 RIGHT = {"name": "ours", "overall": 78.05, "1": 60, "2": 70, "3": 50, "4": 90.35}
