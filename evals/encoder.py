@@ -5,7 +5,10 @@ Three checks, each with its development part apart (EVALUATION.md):
 - LOCOMO: evidence recall@10 over the data set's observations, linked, categories 1-4;
 - LongMemEval-S: recall_all@5 of sessions, user turns as keys, best turn per session, questions
   with evidence in the user's own turns;
-- STS-B: Spearman correlation of cosine and human score.
+- STS-B: Spearman correlation of cosine and human score; also over the test pairs that share at
+  least half of their words, where order and context decide.
+
+`--table-only` reads a model's token level alone, without its blocks.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals import metrics
-from evals.data import is_development, load_locomo, open_longmemeval, stream_longmemeval
+from evals.data import (
+    LocomoConversation,
+    is_development,
+    load_locomo,
+    open_longmemeval,
+    stream_longmemeval,
+)
 from evals.encoders import CachedEncoder, MiniLM
 from snn_encoder import SpikingEncoder
 from snn_encoder.evaluate import sts
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Halves = dict[str, float]
+ChatQuestion = tuple[str, str, tuple[str, ...], dict[str, list[int]]]
 
 
 def halves(scores: Sequence[tuple[str, float]]) -> Halves:
@@ -42,7 +53,7 @@ def halves(scores: Sequence[tuple[str, float]]) -> Halves:
 
 def locomo(encode: Encode, k: int = 10) -> Halves:
     scores = []
-    for conversation in load_locomo().conversations:
+    for conversation in _conversations():
         units = [unit for session in conversation.sessions for unit in session.observations]
         questions = [q for q in conversation.questions if q.category <= 4 and q.evidence]
         similar = encode([q.text for q in questions]) @ encode([u.text for u in units]).T
@@ -53,7 +64,14 @@ def locomo(encode: Encode, k: int = 10) -> Halves:
     return halves(scores)
 
 
-def longmemeval(encode: Encode, k: int = 5) -> Halves:
+@cache
+def _conversations() -> tuple[LocomoConversation, ...]:
+    return load_locomo().conversations
+
+
+@cache
+def _chat_questions() -> tuple[list[str], list[ChatQuestion]]:
+    """Return the distinct user turns, and each question with its sessions' turn numbers."""
     texts: dict[str, int] = {}
     questions = []
     for question in stream_longmemeval(open_longmemeval("s")):
@@ -65,7 +83,12 @@ def longmemeval(encode: Encode, k: int = 5) -> Halves:
             for s in question.sessions
         }
         questions.append((question.id, question.text, question.answer_sessions, sessions))
-    keys = encode(list(texts))
+    return list(texts), questions
+
+
+def longmemeval(encode: Encode, k: int = 5) -> Halves:
+    texts, questions = _chat_questions()
+    keys = encode(texts)
     scores = []
     for (name, _, wanted, sessions), query in zip(
         questions, encode([q[1] for q in questions]), strict=True
@@ -79,7 +102,9 @@ def longmemeval(encode: Encode, k: int = 5) -> Halves:
 def similarity(encode: Encode) -> Halves:
     folder = Path(os.environ["HYMEM_DATA"]) / "distill" / "sts"
     parts = {"development": "stsb_dev.tsv", "test": "stsb_test.tsv"}
-    return {name: round(sts(encode, folder / file), 4) for name, file in parts.items()}
+    found = {name: round(sts(encode, folder / file), 4) for name, file in parts.items()}
+    found["test, shared words"] = round(sts(encode, folder / parts["test"], overlap=0.5), 4)
+    return found
 
 
 CHECKS: dict[str, Callable[[Encode], Halves]] = {
@@ -93,10 +118,18 @@ def measure(encode: Encode) -> dict[str, Halves]:
     return {name: check(encode) for name, check in CHECKS.items()}
 
 
+def table_only(weights: str) -> SpikingEncoder:
+    """Return an encoder whose blocks are silent: their spikes reach no read-out."""
+    encoder = SpikingEncoder.from_pretrained(weights)
+    encoder._blocks, encoder._readouts = [], encoder._readouts[:1]
+    return encoder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evals.encoder", description=__doc__)
     parser.add_argument("--weights", nargs="*", default=["nano", "small"])
     parser.add_argument("--timesteps", nargs="*", type=int, default=[1, 2, 4, 8])
+    parser.add_argument("--table-only", action="store_true", help="add rows without blocks")
     parser.add_argument("--teacher", action="store_true", help="measure MiniLM too (slow)")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; rows are added to it")
     args = parser.parse_args()
@@ -106,12 +139,15 @@ def main() -> None:
         args.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     for weights in args.weights:
         encoder = SpikingEncoder.from_pretrained(weights)
-        for steps in args.timesteps:
-            name = f"{encoder.name} T={steps}"
-            rows[name] = measure(lambda texts, t=steps, e=encoder: e.encode(texts, t))  # type: ignore[misc]
-            rows[name]["version"] = encoder.version
-            args.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-            print(name, json.dumps(rows[name]), flush=True)
+        models = {encoder.name: encoder}
+        if args.table_only and encoder._blocks:
+            models[f"{encoder.name}, table read-out only"] = table_only(weights)
+        for name, model in models.items():
+            for steps in args.timesteps:
+                row: dict[str, Any] = measure(partial(model.encode, timesteps=steps))
+                rows[f"{name} T={steps}"] = {**row, "version": model.version}
+                args.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+                print(name, steps, json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,24 @@ def _ranks(x: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def sts(encode: Encode, path: Path) -> float:
-    """Spearman correlation of cosine and human score; rows are score, sentence, sentence."""
+def sts(encode: Encode, path: Path, overlap: float = 0.0) -> float:
+    """Spearman correlation of cosine and human score; rows are score, sentence, sentence.
+
+    Args:
+        overlap: take only pairs that share at least this part of their words (Jaccard): there,
+            order and context decide.
+    """
     with path.open(encoding="utf-8", newline="") as file:
         rows = [r for r in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if len(r) == 3]
+    rows = [row for row in rows if _shared(row[1], row[2]) >= overlap]
     gold = np.array([float(row[0]) for row in rows])
     a, b = encode([row[1] for row in rows]), encode([row[2] for row in rows])
     return spearman((a * b).sum(1), gold)
+
+
+def _shared(a: str, b: str) -> float:
+    x, y = set(a.lower().split()), set(b.lower().split())
+    return len(x & y) / max(1, len(x | y))
 
 
 def recall(encode: Encode, path: Path, k: int = 10) -> float:
