@@ -73,7 +73,7 @@ def _retrieval(arguments: argparse.Namespace) -> None:
 
     options: dict[str, Any] = {
         "cache": arguments.cache,
-        "baselines": not arguments.no_baselines,
+        "baselines": arguments.baselines,
         "jobs": arguments.jobs,
     }
     if arguments.task == "locomo":
@@ -109,7 +109,8 @@ def _gate(arguments: argparse.Namespace) -> None:
 
 
 def _all(arguments: argparse.Namespace) -> None:
-    """The committed tables, one after the other."""
+    """The committed tables, one after the other: ablations with the first encoder, baselines that
+    need no encoder with the last."""
     from evals import tables
 
     locomo = load_locomo(arguments.data)
@@ -118,7 +119,12 @@ def _all(arguments: argparse.Namespace) -> None:
     for encoder in arguments.encoders:
         name = encoder.replace(":", "-")
         ablations = encoder == arguments.encoders[0]
-        options: dict[str, Any] = {"cache": arguments.cache, "jobs": arguments.jobs}
+        baselines = "all" if encoder == arguments.encoders[-1] else "encoder"
+        options: dict[str, Any] = {
+            "cache": arguments.cache,
+            "jobs": arguments.jobs,
+            "baselines": baselines,
+        }
         table = tables.locomo_table(locomo, encoder, ablations=ablations, **options)
         _save(table, folder / f"locomo-{name}.json")
         table = tables.gate_table(locomo, encoder, cache=arguments.cache)
@@ -184,7 +190,12 @@ def _parser() -> argparse.ArgumentParser:
 
     retrieval = _verb(verbs, "retrieval", _retrieval, "evidence in the context, without a model")
     retrieval.add_argument("task", choices=["locomo", "longmemeval"])
-    retrieval.add_argument("--no-baselines", action="store_true", help="HyMem's rows only")
+    retrieval.add_argument(
+        "--baselines",
+        choices=["all", "encoder", "none"],
+        default="all",
+        help="rows beside HyMem's: all, those that compare encoders, or none",
+    )
     retrieval.add_argument("--ablations", action="store_true", help="LOCOMO: HyMem's parts off")
     retrieval.add_argument(
         "--variant", choices=["s", "oracle", "m"], default="s", help="which LongMemEval"

@@ -12,10 +12,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import cache as cache_once
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evals import gate, locomo, longmemeval
-from evals.baselines import FullContext, locomo_baselines, longmemeval_baselines
+from evals.baselines import (
+    FullContext,
+    locomo_baselines,
+    locomo_encoder_rows,
+    longmemeval_baselines,
+    longmemeval_encoder_rows,
+)
 from evals.data import DataFile, Locomo, load_locomo
 from evals.encoders import CachedEncoder, load_encoder
 from evals.files import DataError
@@ -28,12 +34,14 @@ if TYPE_CHECKING:
 
 GATE_VERSION = "gate-1"
 Advance = Callable[[], object]
+# Which baselines run beside HyMem: all, those that compare encoders, or none.
+Baselines = Literal["all", "encoder", "none"]
 
 
 # -- LOCOMO --------------------------------------------------------------------------------------
 
 
-def locomo_systems(encoder: Encoder, *, baselines: bool, ablations: bool) -> list[System]:
+def locomo_systems(encoder: Encoder, *, baselines: Baselines, ablations: bool) -> list[System]:
     """The rows of the LOCOMO table for one encoder."""
     names = ["hymem", "deep only"]
     if ablations:
@@ -43,8 +51,10 @@ def locomo_systems(encoder: Encoder, *, baselines: bool, ablations: bool) -> lis
     if ablations:
         given = hymem_systems(encoder, ["deep only"], given_facts=True)[0]
         systems.append(replace(given, name="one session = one event", session_events=True))
-    if baselines:
+    if baselines == "all":
         systems += [*locomo_baselines(encoder), FullContext()]
+    elif baselines == "encoder":
+        systems += locomo_encoder_rows(encoder)
     return systems
 
 
@@ -53,7 +63,7 @@ def locomo_table(
     encoder_name: str,
     *,
     cache: Path | None = None,
-    baselines: bool = True,
+    baselines: Baselines = "all",
     ablations: bool = False,
     jobs: int = 1,
 ) -> Result:
@@ -61,7 +71,7 @@ def locomo_table(
     encoder = CachedEncoder(load_encoder(encoder_name), cache)
     encoder.encode([question.text for question in source.questions])
     systems = locomo_systems(encoder, baselines=baselines, ablations=ablations)
-    options = {"baselines": baselines, "ablations": ablations}
+    options: dict[str, Any] = {"baselines": baselines, "ablations": ablations}
     work = [
         (source.file.path, encoder_name, cache, options, system.name, (part, jobs))
         for system in systems
@@ -84,7 +94,7 @@ def _locomo_part(
     path: Path,
     encoder_name: str,
     cache: Path | None,
-    options: dict[str, bool],
+    options: dict[str, Any],
     name: str,
     part: tuple[int, int],
 ) -> list[Observation]:
@@ -112,10 +122,16 @@ def show_locomo(rows: Sequence[Row]) -> str:
 # -- LongMemEval ---------------------------------------------------------------------------------
 
 
-def longmemeval_systems(encoder: Encoder, *, baselines: bool, both_sides: bool) -> list[System]:
+def longmemeval_systems(
+    encoder: Encoder, *, baselines: Baselines, both_sides: bool
+) -> list[System]:
     """The rows of the LongMemEval table for one encoder."""
-    hymem = replace(hymem_systems(encoder, ["hymem"])[0], extract=both_sides)
-    return [hymem, *(longmemeval_baselines(encoder) if baselines else [])]
+    systems: list[System] = [replace(hymem_systems(encoder, ["hymem"])[0], extract=both_sides)]
+    if baselines == "all":
+        systems += longmemeval_baselines(encoder)
+    elif baselines == "encoder":
+        systems += longmemeval_encoder_rows(encoder)
+    return systems
 
 
 def longmemeval_table(
@@ -124,14 +140,14 @@ def longmemeval_table(
     encoder_name: str,
     *,
     cache: Path | None = None,
-    baselines: bool = True,
+    baselines: Baselines = "all",
     both_sides: bool = False,
     jobs: int = 1,
 ) -> Result:
     """Evidence sessions and turns among the first k; user turns as keys, or both sides with
     HyMem's offline units."""
     encoder = CachedEncoder(load_encoder(encoder_name), cache)
-    options = {"baselines": baselines, "both_sides": both_sides}
+    options: dict[str, Any] = {"baselines": baselines, "both_sides": both_sides}
     systems = longmemeval_systems(encoder, **options)
     work = [
         (file, encoder_name, cache, options, system.name, (part, jobs))
@@ -151,7 +167,7 @@ def _longmemeval_part(
     file: DataFile,
     encoder_name: str,
     cache: Path | None,
-    options: dict[str, bool],
+    options: dict[str, Any],
     name: str,
     part: tuple[int, int],
 ) -> list[Observation]:
