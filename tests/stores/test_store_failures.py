@@ -169,6 +169,17 @@ def test_a_file_without_permission_is_reported_and_untouched(mode: int, message:
             assert [one.text for one in store.list_turns(ANA)] == ["kept"]
 
 
+def test_every_connection_is_durable_and_overwrites_what_is_deleted(opened: Opened) -> None:
+    store = opened()
+    for connect in (store._db.write, store._db.read):
+        with connect() as connection:
+            settings = [
+                connection.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("journal_mode", "synchronous", "secure_delete", "temp_store")
+            ]
+            assert settings == ["wal", 2, 1, 2]
+
+
 def test_a_busy_database_is_reported(
     opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filling import ANA, DIM, encode, extract, found, open_store, turn, unit
+from filling import ANA, BEN, DIM, encode, extract, found, open_store, turn, unit
 
 from hymem.stores import loader, snapshot
 from hymem.stores.base import Candidates
@@ -161,6 +161,22 @@ def test_a_restored_backup_is_not_served_from_a_later_snapshot(path: Path) -> No
         assert found(store, ANA, "ghost") == []
         (real,) = store.add_turns(ANA, [turn("real ghost")])
         assert found(store, ANA, "ghost") == [real]
+
+
+@pytest.mark.parametrize("others", [0, 400])
+def test_a_snapshot_a_few_turns_ahead_of_a_restored_backup_is_not_served(
+    path: Path, others: int
+) -> None:
+    """Most of the last items are known to both, or their ids have gone to another scope."""
+    copy = path.with_name("earlier.db")
+    shutil.copy(path, copy)
+    with open_store(path) as store:
+        store.add_turns(ANA, [turn(f"ghost {i}") for i in range(7 if not others else 300)])
+        found(store, ANA, "ghost")
+    shutil.move(copy, path)
+    with open_store(path) as store:
+        store.add_turns(BEN, [turn("ben") for _ in range(others)])
+        assert found(store, ANA, "ghost ben") == []
 
 
 def test_an_index_full_of_removed_texts_is_built_anew(
