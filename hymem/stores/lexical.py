@@ -24,9 +24,9 @@ B = 0.75
 MAX_ROWS = 1 << 24
 # Postings read for one query. Rare terms come first, so what is left unread once this is spent
 # are words of little weight; they still count when the best rows are scored in full.
-POSTINGS_BUDGET = 20_000
+POSTINGS_BUDGET = 80_000
 # Rows scored in full for each one asked for.
-OVERFETCH = 4
+OVERFETCH = 8
 _TAIL = 4096
 _FANOUT = 4
 
