@@ -110,7 +110,9 @@ class Store(Protocol):
     """Durable memory. Every method is safe to call from several threads and processes; each is one
     short transaction, so nothing is held while a model is asked.
 
-    All raise ``StoreError`` when the storage fails, and leave it as it was.
+    All raise ``StoreError`` when the storage fails, and leave it as it was; ``EncoderMismatchError``
+    once another process has re-embedded the store; ``EncoderError`` when vectors are passed that
+    are not ``[keys, dim]`` of finite numbers.
     """
 
     # -- turns --
@@ -241,24 +243,31 @@ class Store(Protocol):
         ...
 
     def delete(self, scope: Scope, item_id: int) -> None:
-        """Remove an item and its text. With a turn go the units that rest on it alone; units that
-        also rest on other turns are removed too and their events reopened. ``NotFoundError``."""
+        """Remove an item and its text. With a turn go the units that rest on it alone; where a unit
+        also rests on other turns, its event is reopened, and all units of that event go, since they
+        will be extracted again. ``NotFoundError``."""
         ...
 
     def delete_all(self, scope: Scope) -> int:
-        """Remove everything of the scope, so that no byte of its text is left in any file."""
+        """Remove everything of the scope, so that no byte of its text is left in any file; how many
+        turns and units there were. Its costs stay in the ledger, without its name."""
         ...
 
     def history(self, scope: Scope, item_id: int) -> list[Mapping[str, Any]]:
-        """Oldest first: ``{"event": "add|update|supersede|delete", "text", "at"}``."""
+        """Oldest first: ``{"event": "add|update|supersede|delete", "text", "at"}``. Of a deleted
+        item only the times are left: its texts are ``None``. Empty if there never was one."""
         ...
 
     # -- costs --
-    def add_costs(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def add_costs(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Each row: ``stage``, and as far as known ``scope, at, tier, model, input_tokens,
+        output_tokens, cached_tokens, usd, seconds, estimated``."""
+        ...
 
-    def costs(
-        self, scope: Scope | None, since: datetime | None = None
-    ) -> list[Mapping[str, Any]]: ...
+    def costs(self, scope: Scope | None, since: datetime | None = None) -> list[Mapping[str, Any]]:
+        """The rows summed by scope, ``day`` (UTC, ISO), stage, tier and model, with ``calls``; those
+        of unknown price apart, with ``usd`` ``None``. ``scope=None``: of all."""
+        ...
 
     # -- the whole store --
     def scopes(self) -> list[Scope]: ...
@@ -284,7 +293,11 @@ class Store(Protocol):
         """Records of a JSONL export: turns, events, units, history; never vectors."""
         ...
 
-    def load(self, records: Iterator[Mapping[str, Any]]) -> int: ...
+    def load(self, records: Iterator[Mapping[str, Any]]) -> int:
+        """Add the records of a ``dump``, with new ids, in one transaction; how many turns and units
+        were new. Turns whose ``source_id`` is known are not added again. What is added waits for
+        its vectors (``unembedded``). Raises ``InputError`` naming the record."""
+        ...
 
     def backup(self, path: str) -> None:
         """A consistent copy of the live store at ``path``."""
