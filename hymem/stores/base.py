@@ -110,9 +110,9 @@ class Store(Protocol):
     """Durable memory. Every method is safe to call from several threads and processes; each is one
     short transaction, so nothing is held while a model is asked.
 
-    All raise ``StoreError`` when the storage fails, and leave it as it was; ``EncoderMismatchError``
-    once another process has re-embedded the store; ``EncoderError`` when vectors are passed that
-    are not ``[keys, dim]`` of finite numbers.
+    All raise ``StoreError`` when the storage fails, and leave it as it was;
+    ``EncoderMismatchError`` once another process has re-embedded the store; ``EncoderError`` when
+    vectors are passed that are not ``[keys, dim]`` of finite numbers.
     """
 
     # -- turns --
@@ -265,8 +265,8 @@ class Store(Protocol):
         ...
 
     def costs(self, scope: Scope | None, since: datetime | None = None) -> list[Mapping[str, Any]]:
-        """The rows summed by scope, ``day`` (UTC, ISO), stage, tier and model, with ``calls``; those
-        of unknown price apart, with ``usd`` ``None``. ``scope=None``: of all."""
+        """The rows summed by scope, ``day`` (UTC, ISO), stage, tier and model, with ``calls``;
+        those of unknown price apart, with ``usd`` ``None``. ``scope=None``: of all."""
         ...
 
     # -- the whole store --
