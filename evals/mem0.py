@@ -67,7 +67,7 @@ class Mem0Memory:
 def _open(folder: Path) -> Any:
     import os
 
-    os.environ.setdefault("MEM0_TELEMETRY", "False")
+    os.environ["MEM0_TELEMETRY"] = "False"  # read when mem0 is imported
     try:
         from mem0 import Memory
     except ImportError as error:

