@@ -36,7 +36,7 @@ CORPUS = {
     "third_person": {"selfdialogue": 20000, "synthpersonachat": 10000},
     "pairs": {"pairs_open": 5000},
 }
-BASE = Stage("ablation", steps=250, depth=1, batch=256, run=64, timesteps=(4,), rate=2e-3)
+BASE = Stage("ablation", steps=200, depth=1, batch=256, run=64, timesteps=(4,), rate=2e-3)
 BASE = replace(BASE, table_rate=4e-3)
 TERNARY = NeuronConfig()
 BINARY = NeuronConfig(kind="binary", threshold=1.0)
@@ -70,38 +70,13 @@ class Row:
 ROWS = (
     Row("base: ternary IF, soft reset, rate-BP at T = 4"),
     Row("surrogate-gradient BPTT", stage=replace(BASE, method="bptt")),
-    Row("single-step mode (rate_S)", stage=replace(BASE, method="rate_S")),
-    Row("leak 0.9", NeuronConfig(leak=0.9)),
+    Row("table only (no block)", stage=replace(BASE, depth=0)),
     Row("leak 0.5", NeuronConfig(leak=0.5)),
-    Row("leak learnable from 0.9", NeuronConfig(leak=0.9, learn_leak=True)),
-    Row("reset soft, detached", NeuronConfig(reset="soft_detached")),
     Row("reset hard", NeuronConfig(reset="hard")),
     Row("binary, initial potential 1/2", replace(BINARY, initial=0.5)),
     Row("binary, initial potential 0", BINARY),
-    Row("table only (no block)", stage=replace(BASE, depth=0)),
     Row("random batches", stage=replace(BASE, run=1, dialogue=0.0)),
     Row("no relational loss", stage=replace(BASE, weights={"cosine": 1.0})),
-    Row("no cosine loss", stage=replace(BASE, weights={"cosine": 0.0, "relational": 1.0})),
-    Row(
-        "with bank loss (EnOF)",
-        stage=replace(BASE, weights={"cosine": 1.0, "relational": 1.0, "bank": 0.5}),
-    ),
-    Row("T drawn from 1, 2, 4", stage=replace(BASE, timesteps=(1, 2, 4))),
-    Row("prefixes 1 or 2 beside T = 4", stage=replace(BASE, snapshots=(1, 2))),
-    Row(
-        "the same with self-teacher",
-        stage=replace(
-            BASE,
-            snapshots=(1, 2),
-            weights={"cosine": 1.0, "relational": 1.0, "self_teacher": 0.5},
-        ),
-    ),
-    Row("trained at T = 1", stage=replace(BASE, timesteps=(1,))),
-    Row(
-        "trained at T = 1, membrane perturbed",
-        stage=replace(BASE, timesteps=(1,), perturbation=0.25),
-    ),
-    Row("no limit on firing", stage=replace(BASE, firing=1.0)),
     Row(
         "real-valued activations instead of spikes",
         stage=replace(BASE, timesteps=(1,), method="bptt"),
@@ -118,17 +93,42 @@ ROWS = (
         spike=levels,
         convert=True,
     ),
+    Row("trained at T = 1", stage=replace(BASE, timesteps=(1,))),
+    Row(
+        "trained at T = 1, membrane perturbed",
+        stage=replace(BASE, timesteps=(1,), perturbation=0.25),
+    ),
+    Row("T drawn from 1, 2, 4", stage=replace(BASE, timesteps=(1, 2, 4))),
+    Row("prefixes 1 or 2 beside T = 4", stage=replace(BASE, snapshots=(1, 2))),
+    Row(
+        "the same with self-teacher",
+        stage=replace(
+            BASE,
+            snapshots=(1, 2),
+            weights={"cosine": 1.0, "relational": 1.0, "self_teacher": 0.5},
+        ),
+    ),
     Row(
         "with heads and self-distillation",
         stage=replace(BASE, weights={"cosine": 1.0, "relational": 1.0, "heads": 0.3}),
     ),
     Row(
-        "KDSNN: cosine and features", stage=replace(BASE, weights={"cosine": 1.0, "features": 1.0})
-    ),
-    Row(
         "with hybrids through the teacher's layers",
         stage=replace(BASE, weights={"cosine": 1.0, "relational": 1.0, "hybrid": 0.5}),
     ),
+    Row(
+        "KDSNN: cosine and features", stage=replace(BASE, weights={"cosine": 1.0, "features": 1.0})
+    ),
+    Row(
+        "with bank loss (EnOF)",
+        stage=replace(BASE, weights={"cosine": 1.0, "relational": 1.0, "bank": 0.5}),
+    ),
+    Row("no limit on firing", stage=replace(BASE, firing=1.0)),
+    Row("reset soft, detached", NeuronConfig(reset="soft_detached")),
+    Row("leak 0.9", NeuronConfig(leak=0.9)),
+    Row("leak learnable from 0.9", NeuronConfig(leak=0.9, learn_leak=True)),
+    Row("single-step mode (rate_S)", stage=replace(BASE, method="rate_S")),
+    Row("no cosine loss", stage=replace(BASE, weights={"cosine": 0.0, "relational": 1.0})),
 )
 
 
@@ -240,6 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     done = json.loads(args.out.read_text()) if args.out.exists() else {"rows": {}}
     if "costs" not in done:
         done["costs"] = costs()
+        args.out.write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
     teacher = Teacher(128)
     cache = VectorCache(args.cache, teacher.key)
     corpus = Corpus(text_chunks(args.data, CORPUS), cache, 128, clusters=300)
