@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 MAX_TIMESTEPS = 8
 AGREEMENT = 0.99  # cosine of one step's vector to the next at which "auto" stops
-MARGIN = 0.01  # score between the k-th and the next key at which a search stops
+FIRST = 2  # steps before a search looks at its margin
+MARGIN = 0.001  # score between the k-th and the next key at which a search stops
 FORMAT = 1
 _QUANTUM = 128  # of the int8 token table: 1/2 t is then a whole number for t = 1, 2, 4, 8
 _HALF = 64
@@ -247,7 +248,8 @@ class SpikingEncoder:
     ) -> tuple[NDArray[np.intp], int]:
         """Return the k keys nearest to a query, best first, and the steps it took.
 
-        Steps are added only while the k-th score is less than `margin` above the next one.
+        It takes `FIRST` steps, and more only while the k-th score is less than `margin` above the
+        next one.
 
         Args:
             query: text.
@@ -255,6 +257,8 @@ class SpikingEncoder:
         """
         batch = _Batch(self._tokenize([query]))
         for t, (sums, _) in enumerate(self._steps(batch), start=1):
+            if t < FIRST:
+                continue
             scores = keys @ self._read(batch, sums, t)[0]
             order = np.argsort(-scores, kind="stable")[: k + 1]
             settled = len(order) <= k or scores[order[k - 1]] - scores[order[k]] >= margin
