@@ -248,7 +248,7 @@ def test_hybrids_train_the_student_and_leave_the_teacher_alone() -> None:
     torch.testing.assert_close(hybrids(rates[:3], one, 0)[0], z[0])
 
 
-@pytest.mark.parametrize("name", ["nano", "small"])
+@pytest.mark.parametrize("name", ["nano", "small", "base"])
 def test_packaged_recipes_load(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
