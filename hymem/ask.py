@@ -10,7 +10,7 @@ from hymem.context import Rendered
 from hymem.cost import Ledger, Meter
 from hymem.deep import raw_context
 from hymem.errors import BudgetError, InputError, LLMError
-from hymem.offline import OfflineReader
+from hymem.offline import NOTHING, SURE, OfflineReader
 from hymem.prompts import load
 from hymem.recall import choose_tier, recall
 from hymem.retrieve import Retriever
@@ -116,15 +116,25 @@ class Asker:
     def _ask_offline(
         self, meter: Meter, scope: Scope, question: str, where: Filter | None, now: datetime
     ) -> Answer:
-        """Extractive answering: there is no judge, so no reflection and no second round."""
+        """Extractive answering: there is no judge, so no reflection and no second round.
+
+        The light tier reads the best ``k`` hits; the deep tier all ``n``, where these do not tell
+        or one passage cannot. Where retrieval found nothing, only a sure answer counts.
+        """
+        config = self._config
         with meter.charging():
-            retrieval = self._retriever.retrieve(scope, question, limit=self._config.n, where=where)
-            tier, trace = choose_tier(retrieval, self._config)
-            hits: Sequence[Hit] = ()
-            if tier != "none":
-                hits = retrieval.hits[: self._config.k if tier == "light" else self._config.n]
-                hits = self._with_turns(scope, hits)
+            retrieval = self._retriever.retrieve(scope, question, limit=config.n, where=where)
+            tier, trace = choose_tier(retrieval, config)
+            if config.deep and (tier == "none" or self._reader.needs_several(question)):
+                tier = "deep"
+            hits = self._with_turns(scope, retrieval.hits[: config.k if tier == "light" else None])
             answer = self._reader.answer(question, hits, now)
+            if tier == "light" and config.deep and not answer.found:
+                tier = "deep"
+                hits = self._with_turns(scope, retrieval.hits)
+                answer = self._reader.answer(question, hits, now)
+        if not retrieval.found and answer.confidence < SURE:
+            tier, hits, answer = "none", (), NOTHING
         by_id = {hit.id: hit for hit in hits}
         return Answer(
             text=answer.text or NOT_FOUND,

@@ -26,9 +26,9 @@ _UNIT = re.compile(
 
 
 # Chosen on the development half of LOCOMO (arXiv 2402.17753).
-W_TEXT, W_CONTEXT, W_SIMILAR, W_RANK, W_SPEAKER = 0.5, 0.5, 1.5, 1.5, 0.3
-W_TELLS, W_FITS = 0.5, 0.6
-RANK_HALF, FULL_WEIGHT = 3, 8
+W_TEXT, W_CONTEXT, W_SIMILAR, W_RANK, W_SPEAKER = 0.5, 0.75, 1.5, 1.5, 0.1
+W_TELLS, W_FITS = 0.5, 0.75
+RANK_HALF, FULL_WEIGHT = 2, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class Passage:
     """One sentence of a hit. ``context`` is what it answers or the rest of its turn; ``score``
     is comparable within one question only; ``cover`` is the share, 0 to 1, of the question's
     content words that the passage and its context hold, rare ones counting more; ``similarity``
-    the cosine to the question (0 without an encoder)."""
+    the cosine to the question (0 without an encoder); ``fits``: it holds the kind of thing that is
+    asked for, such as a number."""
 
     text: str
     speaker: str
@@ -48,6 +49,7 @@ class Passage:
     cover: float = 0.0
     similarity: float = 0.0
     right_speaker: bool = True
+    fits: bool = False
 
 
 def passages(hits: Sequence[Hit]) -> list[Passage]:
@@ -113,6 +115,7 @@ def score(
     scored = []
     for passage, similarity in zip(found, similar, strict=True):
         cover = coverage.of(passage.context)
+        fitting = fits is not None and fits(passage, question) is not None
         right = not question.about or passage.speaker in question.about
         total = (
             W_TEXT * coverage.of(passage.text)
@@ -121,7 +124,7 @@ def score(
             + W_RANK / (RANK_HALF + ranks[passage.hit.id])
             + W_SPEAKER * right
             + W_TELLS * min(max(weight(passage.text), 0), FULL_WEIGHT) / FULL_WEIGHT
-            + W_FITS * (fits is not None and fits(passage, question) is not None)
+            + W_FITS * fitting
         )
         scored.append(
             replace(
@@ -130,6 +133,7 @@ def score(
                 cover=cover,
                 similarity=similarity,
                 right_speaker=right,
+                fits=fitting,
             )
         )
     return sorted(scored, key=lambda passage: -passage.score)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 # Chosen on the development half of LOCOMO, against the questions of another conversation and
 # against questions that ask of one speaker what the other said (category 5).
 READ_HITS = 60
-MIN_CONFIDENCE = 0.3
-SPEAKER_MARGIN = 0.4
+MIN_CONFIDENCE = 0.25
+SPEAKER_MARGIN = 0.3
+# A pattern that states just the fact asked for leaves little doubt.
+SURE = 0.9
 LIST_SHARE, LIST_MOST = 0.8, 4
 
 # What a passage must hold to be a likely answer.
@@ -48,7 +50,7 @@ class OfflineAnswer:
     evidence: tuple[int, ...]
 
 
-NOT_FOUND = OfflineAnswer("", False, 0.0, ())
+NOTHING = OfflineAnswer("", False, 0.0, ())
 
 
 class OfflineReader:
@@ -61,6 +63,12 @@ class OfflineReader:
         self.encode = encode
         self._words = WordVectors(encode) if encode else None
 
+    def needs_several(self, question: str) -> bool:
+        """Whether one passage cannot settle the question: it asks for a list, an order of events
+        or a fact that may have changed."""
+        asked = parse(question, ())
+        return asked.several or bool(asked.alternatives or asked.attribute or asked.moment)
+
     def answer(
         self, question: str, hits: Sequence[Hit], now: datetime | None = None
     ) -> OfflineAnswer:
@@ -71,15 +79,14 @@ class OfflineReader:
         asked = parse(question, {passage.speaker for passage in read if passage.speaker})
         ranked = self._score(asked, read, _FITTING.get(asked.kind))
         own = [passage for passage in ranked if passage.right_speaker]
+        if own and asked.attribute and (facts := _facts(asked, own)):
+            return replace(self._single(asked, facts), confidence=SURE)
         if not own or ranked[0].score > own[0].score + SPEAKER_MARGIN:
-            return NOT_FOUND  # nothing, or it was someone else
+            return NOTHING  # nothing, or it was someone else
         if asked.alternatives:
             return self._order(asked, own)
-        if asked.attribute and (facts := _facts(asked, own)):
-            return self._single(asked, facts)
-        if self._confidence(own[0]) < MIN_CONFIDENCE:
-            return NOT_FOUND
-        return self._listed(asked, own) if asked.several else self._single(asked, own)
+        answer = self._listed(asked, own) if asked.several else self._single(asked, own)
+        return answer if answer.confidence >= MIN_CONFIDENCE else NOTHING
 
     def _order(self, asked: Question, ranked: Sequence[Passage]) -> OfflineAnswer:
         """Which of two events came first: each is dated by its own best passage."""
@@ -108,6 +115,8 @@ class OfflineReader:
     def _listed(self, asked: Question, ranked: Sequence[Passage]) -> OfflineAnswer:
         """The spans that fit, or the best sentences, of several hits."""
         extract = _EXTRACTORS.get(asked.kind)
+        fitting = [passage for passage in ranked if passage.fits]
+        ranked = fitting or ranked
         chosen: dict[int, Passage] = {}
         for passage in ranked:
             if passage.score >= LIST_SHARE * ranked[0].score and len(chosen) < LIST_MOST:
@@ -115,7 +124,7 @@ class OfflineReader:
         found = list(chosen.values())
         spans = [text for passage in found if extract and (text := extract(passage, asked))]
         text = ", ".join(dict.fromkeys(spans)) or " ".join(passage.text for passage in found)
-        return self._answer(text, found)
+        return replace(self._answer(text, found), confidence=self._any(found))
 
     def _score(
         self, asked: Question, read: Sequence[Passage], fits: Extract | None = None
@@ -124,12 +133,25 @@ class OfflineReader:
 
     def _confidence(self, best: Passage) -> float:
         """The probability, 0 to 1, that the passage bears on the question: logistic fits."""
-        logit = 4.2 * best.score - 9.06 if self.encode else 4.68 * best.cover - 1.6
+        if self.encode is None:
+            logit = 5.5 * best.cover - 1.16
+        else:
+            logit = (
+                1.67 * best.score
+                + 1.51 * best.cover
+                + 5.84 * best.similarity
+                - 1.12 * best.fits
+                - 6.61
+            )
         return 1 / (1 + math.exp(-logit))
 
     def _answer(self, text: str, evidence: Sequence[Passage]) -> OfflineAnswer:
         ids = tuple(dict.fromkeys(passage.hit.id for passage in evidence))
         return OfflineAnswer(text, True, self._confidence(evidence[0]), ids)
+
+    def _any(self, passages: Sequence[Passage]) -> float:
+        """The probability that at least one of several passages bears on the question."""
+        return 1 - math.prod(1 - self._confidence(passage) for passage in passages)
 
 
 def _event_date(passage: Passage) -> date | None:
