@@ -62,7 +62,7 @@ def speed() -> str:
         for row in results["rows"]
     ]
     head = ["encoder", "T", "texts/s", "times MiniLM", "one query, p50 ms"]
-    return f"{results['machine']}.\n\n{table(head, rows)}"
+    return f"{results['machine']}; {results['seconds']}.\n\n{table(head, rows)}"
 
 
 def activity() -> str:
