@@ -1,9 +1,9 @@
 """Ablations of the recipe, one change a row: `python -m snn_encoder.ablate --data … --out …`.
 
 Every row trains a narrow model (width 192, one block) on the same batches for the same number of
-steps, one seed each, and is scored on development files at several T. A second table measures
-what rate-based backpropagation and BPTT cost on `small`. Results are written after every row,
-so an interrupted run continues.
+steps, one seed each, and is scored on development files at two T. A second table measures what
+rate-based backpropagation and BPTT cost at the width of `small` with one block. Results are
+written after every row, so an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from snn_encoder.losses import cosine
 from snn_encoder.model import ModelConfig, SpikingNet
 from snn_encoder.neurons import Neuron, NeuronConfig, hard_spike
 from snn_encoder.teacher import Teacher, VectorCache
-from snn_encoder.train import Recipe, Stage, Trainer, encode_with, initial_table, load_recipe
+from snn_encoder.train import Recipe, Stage, Trainer, encode_with, initial_table
 
 CORPUS = {
     "lines": {"selfdialogue": 30000, "synthpersonachat": 20000, "topicalchat": 10000},
@@ -38,6 +38,7 @@ CORPUS = {
 }
 BASE = Stage("ablation", steps=200, depth=1, batch=256, run=64, timesteps=(4,), rate=2e-3)
 BASE = replace(BASE, table_rate=4e-3)
+WIDE = ModelConfig(width=384, blocks=(384,))
 TERNARY = NeuronConfig()
 BINARY = NeuronConfig(kind="binary", threshold=1.0)
 
@@ -177,10 +178,9 @@ def firing(net: SpikingNet, corpus: Corpus, steps: int) -> float:
 
 
 def cost(method: str, timesteps: int, snapshots: tuple[int, ...]) -> dict[str, Any]:
-    """Return saved-for-backward memory and step time of one batch on `small`."""
+    """Return saved-for-backward memory and step time of one batch on the wide model."""
     torch.manual_seed(0)
-    net = SpikingNet(load_recipe("small").model)
-    net.depth = 1
+    net = SpikingNet(WIDE)
     flat, layout = pack(torch.randint(1000, 9000, (128, 30)).tolist())
     target = torch.randn(128, net.config.dim)
     saved: dict[int, int] = {}

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snn_encoder import data, train
+from snn_encoder import ablate, data, train
 from snn_encoder.auxiliary import Hybrids
 from snn_encoder.batches import Batches, Corpus, neighbours
 from snn_encoder.layout import pack
@@ -259,3 +259,11 @@ def test_packaged_recipes_load(name: str) -> None:
 def test_unknown_recipe_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="'huge'"):
         load_recipe("huge")
+
+
+def test_memory_of_rate_backpropagation_is_flat_on_the_encoder_itself() -> None:
+    rate = [ablate.cost("rate_M", steps, (steps,))["saved MB"] for steps in (2, 4)]
+    bptt = [ablate.cost("bptt", steps, (steps,))["saved MB"] for steps in (2, 4)]
+    assert rate[0] == pytest.approx(rate[1], rel=0.02)
+    assert bptt[1] > 1.6 * bptt[0]
+    assert rate[1] < bptt[1] / 3
