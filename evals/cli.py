@@ -192,9 +192,9 @@ def _parser() -> argparse.ArgumentParser:
     retrieval.add_argument("task", choices=["locomo", "longmemeval"])
     retrieval.add_argument(
         "--baselines",
-        choices=["all", "encoder", "none"],
+        choices=["all", "encoder", "none", "only"],
         default="all",
-        help="rows beside HyMem's: all, those that compare encoders, or none",
+        help="rows beside HyMem's: all, those that compare encoders, none; or baselines only",
     )
     retrieval.add_argument("--ablations", action="store_true", help="LOCOMO: HyMem's parts off")
     retrieval.add_argument(

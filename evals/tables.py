@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 GATE_VERSION = "gate-1"
 Advance = Callable[[], object]
-# Which baselines run beside HyMem: all, those that compare encoders, or none.
-Baselines = Literal["all", "encoder", "none"]
+# Which baselines run beside HyMem: all, those that compare encoders, or none; or baselines only.
+Baselines = Literal["all", "encoder", "none", "only"]
 
 
 # -- LOCOMO --------------------------------------------------------------------------------------
@@ -43,6 +43,8 @@ Baselines = Literal["all", "encoder", "none"]
 
 def locomo_systems(encoder: Encoder, *, baselines: Baselines, ablations: bool) -> list[System]:
     """The rows of the LOCOMO table for one encoder."""
+    if baselines == "only":
+        return [*locomo_baselines(encoder), FullContext()]
     names = ["hymem", "deep only"]
     if ablations:
         names += ["light only", "no lexical", "no raw keys"]
@@ -126,6 +128,8 @@ def longmemeval_systems(
     encoder: Encoder, *, baselines: Baselines, both_sides: bool
 ) -> list[System]:
     """The rows of the LongMemEval table for one encoder."""
+    if baselines == "only":
+        return [*longmemeval_baselines(encoder)]
     systems: list[System] = [replace(hymem_systems(encoder, ["hymem"])[0], extract=both_sides)]
     if baselines == "all":
         systems += longmemeval_baselines(encoder)
