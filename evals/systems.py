@@ -178,12 +178,16 @@ class HyMemMemory:
         return verbatim(text, {source: self._texts[source] for source in named})
 
     def rank(self, question: str, limit: int) -> list[str]:
-        hits = self.hymem.search(question, user_id=self.user_id, limit=limit)
+        hits = self.hymem.search(question, user_id=self.user_id, limit=limit, now=self.now)
         return list(dict.fromkeys(source for hit in hits for source in self.sources(hit)))
 
     def sources(self, hit: Hit) -> tuple[str, ...]:
         """The message ids behind a hit."""
-        return tuple(self._source[turn] for turn in hit.source_turns)
+        return self.messages(hit.source_turns)
+
+    def messages(self, turns: Sequence[int]) -> tuple[str, ...]:
+        """The message ids of turns of the store."""
+        return tuple(self._source[turn] for turn in turns)
 
     def close(self) -> None:
         self.hymem.close()

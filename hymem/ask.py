@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hymem.context import Rendered
 from hymem.cost import Ledger, Meter
 from hymem.deep import raw_context
+from hymem.embed import unit_key
 from hymem.errors import BudgetError, InputError, LLMError
 from hymem.offline import NOTHING, SURE, OfflineReader
 from hymem.prompts import load
@@ -44,7 +45,9 @@ class Asker:
             raise InputError("Config.light and Config.deep are both off; leave one tier on")
         self._store, self._retriever, self._llm = store, retriever, llm
         self._ledger, self._config = ledger, config
-        self._reader = OfflineReader(encoder.encode)
+        self._reader = OfflineReader(
+            lambda texts: encoder.encode([unit_key(text, encoder.max_tokens) for text in texts])
+        )
 
     def recall(
         self,
@@ -75,6 +78,7 @@ class Asker:
                 question,
                 max_tokens=max_tokens,
                 where=where,
+                now=now,
             )
             block, trace = found.block, found.trace
             if found.tier == "deep" and deep == "llm" and self._llm is not None:
@@ -118,20 +122,24 @@ class Asker:
     ) -> Answer:
         """Extractive answering: there is no judge, so no reflection and no second round.
 
-        The light tier reads the best ``k`` hits; the deep tier all ``n``, where these do not tell
-        or one passage cannot. Where retrieval found nothing, only a sure answer counts.
+        The light tier reads the best ``k`` hits. Where these do not tell, or one passage cannot,
+        the deep tier reads twice ``n``, because rules read for nothing, and the current facts of
+        the kind asked for. Where retrieval found nothing, only a sure answer counts.
         """
         config = self._config
         with meter.charging():
-            retrieval = self._retriever.retrieve(scope, question, limit=config.n, where=where)
+            retrieval = self._retriever.retrieve(scope, question, limit=2 * config.n, where=where)
             tier, trace = choose_tier(retrieval, config)
             if config.deep and (tier == "none" or self._reader.needs_several(question)):
                 tier = "deep"
-            hits = self._with_turns(scope, retrieval.hits[: config.k if tier == "light" else None])
-            answer = self._reader.answer(question, hits, now)
-            if tier == "light" and config.deep and not answer.found:
+            hits: Sequence[Hit] = ()
+            answer = NOTHING
+            if tier == "light":
+                hits = self._with_turns(scope, retrieval.hits[: config.k])
+                answer = self._reader.answer(question, hits, now)
+            if tier != "light" or (config.deep and not answer.found):
                 tier = "deep"
-                hits = self._with_turns(scope, retrieval.hits)
+                hits = self._with_turns(scope, (*retrieval.hits, *self._facts(scope, question)))
                 answer = self._reader.answer(question, hits, now)
         if not retrieval.found and answer.confidence < SURE:
             tier, hits, answer = "none", (), NOTHING
@@ -146,6 +154,16 @@ class Asker:
             found=answer.found,
             trace=trace,
         )
+
+    def _facts(self, scope: Scope, question: str) -> list[Hit]:
+        """The current units of the changing fact that the question asks for."""
+        keys = self._reader.fact_keys(question)
+        current = self._store.current_facts(scope, keys) if keys else {}
+        return [
+            Hit(unit.id, "unit", unit.text, unit.time, 0.0, unit.source_turns, "", unit.session_id)
+            for units in current.values()
+            for unit in units
+        ]
 
     def _with_turns(self, scope: Scope, hits: Sequence[Hit]) -> Sequence[Hit]:
         """Behind each unit the turns that it rests on: rules need the words as they were said."""

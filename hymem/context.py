@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from hymem.tokens import count_many, count_tokens
@@ -40,12 +40,14 @@ class Rendered:
     used: tuple[Hit | Turn, ...]
 
 
+ELLIPSIS = "…"
 EMPTY = Rendered("", 0, ())
 
 
 def render(items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = False) -> Rendered:
     """The block for ``items``, best first: each is taken if it still fits into ``max_tokens``.
 
+    Where not even one fits, the first is cut to fit: the beginning of a long message beats nothing.
     The block itself is in order of time. A block that would hold nothing is the empty text. With
     ``numbered``, its lines are numbered from 1, so that a model can cite them, and ``used`` is in
     the order of these numbers.
@@ -68,11 +70,29 @@ def render(items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = Fal
             shown.add(_head(item))
             total += cost
     if not used:
+        used = _cut(items[:1], max_tokens - frame, widest)
+    if not used:
         return EMPTY
     if numbered:
         used.sort(key=_order)
     text = "\n".join([OPEN, *_lines(used, numbered), CLOSE])
     return Rendered(text, count_tokens(text), tuple(used))
+
+
+def _cut(items: Sequence[Hit | Turn], room: int, number: str) -> list[Hit | Turn]:
+    """``items``, at most one, with as much of its text as ``room`` tokens hold; empty if none."""
+    from snn_encoder.tokenizer import load_tokenizer
+
+    for item in items:
+        room -= count_tokens(_head(item))
+        text = item.text.strip()
+        offsets = load_tokenizer().encode(text, add_special_tokens=False).offsets
+        # Indenting may add tokens to a line, so what fits is found by trying.
+        for kept in range(min(room, len(offsets)), 0, -1):
+            cut = replace(item, text=f"{text[: offsets[kept - 1][1]]} {ELLIPSIS}")
+            if count_tokens(number + _line(cut)) <= room:
+                return [cut]
+    return []
 
 
 def _lines(items: Iterable[Hit | Turn], numbered: bool) -> Iterator[str]:

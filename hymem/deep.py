@@ -8,19 +8,24 @@ from hymem.context import Rendered, render
 from hymem.stores.base import Store
 from hymem.types import Hit, Scope, Turn
 
+# Turns on either side that make a turn understood.
+PASSAGE_RADIUS = 3
+
 
 def raw_context(store: Store, scope: Scope, hits: Sequence[Hit], max_tokens: int) -> Rendered:
-    """The raw turns behind ``hits`` (best first), then those around them, as far as they fit.
+    """The raw turns behind ``hits``, best first, then the passages around them, as far as they fit.
 
-    Turns of the same session next to a better hit come before those next to a worse one.
+    The turns around a better hit come before those around a worse one, the nearer ones first.
     """
-    said = store.turns(scope, list(dict.fromkeys(id for hit in hits for id in hit.source_turns)))
-    around = store.window(scope, [turn.position for turn in said], 1)
-    by_place = {turn.position: turn for turn in around}
-    order: dict[int, Turn] = {turn.id: turn for turn in said}
+    ids = dict.fromkeys(turn for hit in hits for turn in hit.source_turns)
+    said = store.turns(scope, list(ids))
+    around = store.window(scope, [turn.position for turn in said], PASSAGE_RADIUS)
+    places = {(turn.session_id, turn.position): turn for turn in around}
+    chosen: dict[int, Turn] = {turn.id: turn for turn in said}
     for turn in said:
-        for step in (1, -1):
-            near = by_place.get(turn.position + step)
-            if near is not None and near.session_id == turn.session_id:
-                order.setdefault(near.id, near)
-    return render(list(order.values()), max_tokens)
+        for distance in range(1, PASSAGE_RADIUS + 1):
+            for step in (distance, -distance):
+                near = places.get((turn.session_id, turn.position + step))
+                if near is not None:
+                    chosen.setdefault(near.id, near)
+    return render(list(chosen.values()), max_tokens)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hymem.keys import dense_keys, strip_recalled
+from hymem.keys import dense_keys, strip_recalled, windows
 from hymem.types import Encoder, Turn, Unit
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ def turn_keys(speaker: str, text: str, max_tokens: int) -> list[str]:
     """The texts to encode for a turn; none if it only repeats recalled text."""
     said = strip_recalled(text)
     return dense_keys(speaker, said, max_tokens) if said.strip() else []
+
+
+def unit_key(text: str, max_tokens: int) -> str:
+    """What is encoded of a unit: as much as the encoder's window holds."""
+    return windows(text, max_tokens)[0]
 
 
 def encode_groups(encoder: Encoder, groups: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
@@ -39,7 +44,7 @@ def encode_items(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[NDArray
         [
             turn_keys(item.speaker, item.text, encoder.max_tokens)
             if isinstance(item, Turn)
-            else [item.text]
+            else [unit_key(item.text, encoder.max_tokens)]
             for item in items
         ],
     )

@@ -42,8 +42,8 @@ class EncoderError(HyMemError):
 class LLMError(HyMemError):
     """A model call failed for good: every retry was spent, or retrying cannot help.
 
-    ``spent`` is a ``Completion`` with the tokens that the failed attempts cost all the same, for the
-    ledger to count; ``None`` if nothing is known to have been spent.
+    ``spent`` is a ``Completion`` with the tokens that the failed attempts cost all the same, for
+    the ledger to count; ``None`` if nothing is known to have been spent.
     """
 
     def __init__(self, message: str, spent: Completion | None = None) -> None:

@@ -47,6 +47,7 @@ NAMES = (
     "unit_lexical",
     "unit_rank",
     "unit_nearby",
+    "time",
     "named",
     "length",
 )
@@ -68,8 +69,12 @@ class Table:
     values: Floats
 
 
-def table(found: Candidates, named: NDArray[np.bool_]) -> Table:
-    """The features of ``found``. ``named``: ``bool[n]``, whether the question names who speaks."""
+def table(found: Candidates, named: NDArray[np.bool_], nearness: Floats) -> Table:
+    """The features of ``found``. ``named``: ``bool[n]``, whether the question names who speaks;
+    ``nearness``: ``float64[n]``, 0 to 1, how well an item's time fits the question's."""
+    if not len(found.ids):
+        nothing = np.zeros(0, np.int64)
+        return Table(nothing, nothing, nothing.astype(bool), np.zeros((0, len(NAMES))))
     units, turns = _links(found)
     orphan = found.is_unit.copy()
     orphan[units] = False
@@ -84,7 +89,7 @@ def table(found: Candidates, named: NDArray[np.bool_]) -> Table:
     dense, lexical = all_dense[rows], all_lexical[rows]
     unit, unit_match = unit[rows], unit_match[rows]
     session, position = found.session[rows], found.position[rows]
-    near = [_neighbour(session, position, step) for step in (-2, -1, 1, 2)]
+    near = _neighbours(session, position)
     columns = [
         dense,
         lexical,
@@ -100,6 +105,7 @@ def table(found: Candidates, named: NDArray[np.bool_]) -> Table:
         np.where(unit >= 0, all_lexical[unit], 0.0),
         _log_rank(unit_match),
         np.maximum(_take(unit_match, near[1], NO_MATCH), _take(unit_match, near[2], NO_MATCH)),
+        np.maximum(nearness[rows], np.where(unit >= 0, nearness[unit], 0.0)),
         named[rows],
         np.log1p(found.tokens[rows]),
     ]
@@ -128,12 +134,14 @@ def _best_unit(match: Floats, units: Ints, turns: Ints) -> tuple[Ints, Floats]:
     return row, best
 
 
-def _neighbour(session: Ints, position: Ints, step: int) -> Ints:
-    """For each item (sorted by session and position), the index of the item ``step`` positions away
-    in its session, or -1."""
+def _neighbours(session: Ints, position: Ints) -> list[Ints]:
+    """For each item (sorted by session and position), the index of the item two before, one before,
+    one after and two after it in its session, or -1."""
     place = session * (int(position.max(initial=0)) + 2 * RADIUS + 1) + position
-    at = np.minimum(np.searchsorted(place, place + step), max(len(place) - 1, 0))
-    return np.where(place[at] == place + step, at, -1)
+    wanted = [place + step for step in range(-RADIUS, RADIUS + 1) if step]
+    found = np.searchsorted(place, np.concatenate(wanted)).reshape(len(wanted), -1)
+    found = np.minimum(found, len(place) - 1)
+    return [np.where(place[at] == aim, at, -1) for at, aim in zip(found, wanted, strict=True)]
 
 
 def _take(values: Floats, at: Ints, missing: float) -> Floats:

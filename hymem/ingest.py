@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hymem.cost import Ledger, Meter
-from hymem.embed import ITEMS_PER_CALL, encode_groups, encode_items, turn_keys
+from hymem.embed import ITEMS_PER_CALL, encode_groups, encode_items, turn_keys, unit_key
 from hymem.errors import BudgetError, EncoderError, HyMemError, LLMError, StoreError
 from hymem.keys import lexical_text, strip_recalled
 from hymem.messages import Said, as_utc
@@ -220,7 +220,8 @@ class Ingestor:
             _fresh(result, event) if isinstance(result, list) else []
             for event, result in zip(lease.events, results, strict=True)
         ]
-        texts = [[statement.text for statement in statements] for statements in found]
+        window = self.encoder.max_tokens
+        texts = [[unit_key(one.text, window) for one in statements] for statements in found]
         try:
             vectors = encode_groups(self.encoder, texts)
         except (EncoderError, BudgetError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from hymem.context import CLOSE, OPEN
+from hymem.tokens import count_tokens
 
 # Two special tokens frame every text that the encoder sees.
 _SPECIAL_TOKENS = 2
@@ -32,17 +33,23 @@ def dense_keys(speaker: str, text: str, max_tokens: int) -> list[str]:
     head = f"{speaker}: "
     if len(head) + len(text) + _SPECIAL_TOKENS <= max_tokens:  # no token is shorter than a letter
         return [head + text]
+    room = max_tokens - count_tokens(head)
+    if room < max_tokens // 2:  # a name as long as a text
+        head, room = "", max_tokens
+    return [head + piece for piece in windows(text, room)]
+
+
+def windows(text: str, max_tokens: int) -> list[str]:
+    """``text`` in pieces, at least one, that an encoder's window of ``max_tokens`` holds; each
+    repeats a quarter of the one before."""
     from snn_encoder.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer()
-    head_tokens = len(tokenizer.encode(head, add_special_tokens=False).ids)
-    room = max(max_tokens - _SPECIAL_TOKENS - head_tokens, 1)
-    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    room = max(max_tokens - _SPECIAL_TOKENS, 1)
+    if len(text) <= room:
+        return [text]
+    offsets = load_tokenizer().encode(text, add_special_tokens=False).offsets
+    if len(offsets) <= room:
+        return [text]
     step = max(round(room * (1 - _OVERLAP)), 1)
-    starts = range(0, max(len(offsets) - room + step, 1), step)
-    return [head + text[_span(offsets, start, start + room)] for start in starts]
-
-
-def _span(offsets: list[tuple[int, int]], start: int, end: int) -> slice:
-    window = offsets[start:end]
-    return slice(window[0][0], window[-1][1]) if window else slice(0, None)
+    ends = (min(start + room, len(offsets)) for start in range(0, len(offsets) - room + step, step))
+    return [text[offsets[max(end - room, 0)][0] : offsets[end - 1][1]] for end in ends]

@@ -149,16 +149,23 @@ class HyMem:
         limit: int = 10,
         where: Filter | None = None,
         vector: NDArray[np.float32] | None = None,
+        now: Time | None = None,
     ) -> list[Hit]:
         """The best ``limit`` turns and units for ``query``, best first; never calls a model.
 
         ``vector`` (``float32[dim]``, unit length) spares the encoder when the caller has it.
+        ``now`` is the time that "last week" in the query counts from (default: now).
         Raises ``InputError``.
         """
         _check_query(query)
         _check_positive(limit, "limit")
         found = self._parts.retriever.retrieve(
-            _scope(user_id, agent_id), clean_text(query), limit=limit, where=where, vector=vector
+            _scope(user_id, agent_id),
+            clean_text(query),
+            limit=limit,
+            where=where,
+            vector=vector,
+            now=_time(now),
         )
         return list(found.hits)
 
@@ -350,8 +357,9 @@ class HyMem:
             raise InputError(f"cannot write {path}: {error.strerror}") from None
 
     def import_(self, path: str | Path) -> int:
-        """Add what ``export`` wrote; how many turns and units were added. Turns whose ``source_id`` the scope already
-        has are left out. Raises ``InputError`` naming the first bad line; nothing is added then."""
+        """Add what ``export`` wrote; how many turns and units were added. Turns whose
+        ``source_id`` the scope already has are left out. Raises ``InputError`` naming the first
+        bad line; nothing is added then."""
         try:
             with open(path, encoding="utf-8") as file:
                 count = self._store.load(_read_lines(file, str(path)))

@@ -1,11 +1,14 @@
 """Recall: the two tiers without a model. Retrieval, the score gate, and a block of raw turns.
 
-Light: the best turns alone. Deep: more of them, with the turns around them.
+Light: the best turns alone. Deep: the best turns, then the passages that they stand in.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from hymem.context import EMPTY, Rendered, render
@@ -13,10 +16,17 @@ from hymem.deep import raw_context
 from hymem.gate import decide
 from hymem.retrieve import Retrieval, Retriever
 from hymem.stores.base import Store
-from hymem.types import Config, Filter, Scope, Tier
+from hymem.tokens import count_many
+from hymem.types import Config, Filter, Hit, Scope, Tier
 
-# Hits that a block may be filled from, per thousand tokens of its budget.
+# Hits that a block of 1,000 tokens is chosen from; a turn takes some 30 tokens.
 HITS_PER_1000_TOKENS = 60
+# Turns that the deep tier reads with the passages around them.
+DEEP_HITS = 40
+# How much a long turn must be better than a short one to take its place in the budget: the odds of
+# being relevant are divided by its tokens, and what it takes to show it, to this power.
+LENGTH_PENALTY = 0.6
+LINE_OVERHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +49,28 @@ def recall(
     *,
     max_tokens: int,
     where: Filter | None = None,
+    now: datetime | None = None,
 ) -> Recall:
-    """What memory holds on ``question``, in at most ``max_tokens``; no model is called."""
+    """What memory holds on ``question``, in at most ``max_tokens``; no model is called. ``now`` is
+    what "last week" in the question counts from (default: the clock)."""
     found = retriever.retrieve(
-        scope, question, limit=pool(max_tokens), where=turns_only(where, config)
+        scope, question, limit=pool(max_tokens, config), where=turns_only(where, config), now=now
     )
     tier, trace = choose_tier(found, config)
-    budget = min(max_tokens, config.light_tokens) if tier == "light" else max_tokens
+    hits = by_value(found.hits)
     block = EMPTY
     if tier == "light":
-        block = render(found.hits, budget)
+        block = render(hits, min(max_tokens, config.light_tokens))
     elif tier == "deep":
-        block = raw_context(store, scope, found.hits, min(budget, config.deep_tokens))
-    trace[tier] = {"hits": len(found.hits), "items": len(block.used), "tokens": block.tokens}
+        block = raw_context(store, scope, hits[:DEEP_HITS], min(max_tokens, config.deep_tokens))
+    trace |= {"hits": len(hits), "items": len(block.used), "tokens": block.tokens}
     return Recall(block, tier, found, trace)
 
 
-def pool(max_tokens: int) -> int:
+def pool(max_tokens: int, config: Config) -> int:
     """How many hits to retrieve for a block of ``max_tokens``."""
-    return max(HITS_PER_1000_TOKENS * max_tokens // 1000, 10)
+    light = min(max_tokens, config.light_tokens)
+    return max(HITS_PER_1000_TOKENS * light // 1000, DEEP_HITS)
 
 
 def turns_only(where: Filter | None, config: Config) -> Filter | None:
@@ -65,6 +78,18 @@ def turns_only(where: Filter | None, config: Config) -> Filter | None:
     if not config.raw_keys or (where and where.kind):
         return where
     return replace(where or Filter(), kind="turn")
+
+
+def by_value(hits: Sequence[Hit]) -> list[Hit]:
+    """``hits`` by what they are worth for their length, so that a budget is spent well."""
+    sizes = count_many([hit.text for hit in hits])
+
+    def value(hit: Hit, size: int) -> float:
+        odds = hit.score / max(1 - hit.score, 1e-6)
+        return odds / math.pow(size + LINE_OVERHEAD, LENGTH_PENALTY)
+
+    order = sorted(zip(hits, sizes, strict=True), key=lambda pair: -value(*pair))
+    return [hit for hit, _ in order]
 
 
 def choose_tier(found: Retrieval, config: Config) -> tuple[Tier, dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Retrieval: dense and lexical match over units and raw turns, fused into one calibrated ranking.
 
-Every turn is scored by a logistic model over what is known of it (`hymem.features`): its own match,
-that of its neighbours, of its session and of the units that rest on it.
+Every turn is scored by a logistic model (`hymem.ranking`) over what is known of it
+(`hymem.features`): its own match, that of its neighbours, of its session and of the units that rest
+on it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hymem.calibration import BIAS, FOUND, RELEVANCE
 from hymem.errors import EncoderError
+from hymem.keys import windows
 from hymem.stores.base import Candidates, Store
 from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope
 
@@ -58,54 +60,80 @@ class Retriever:
         limit: int,
         where: Filter | None = None,
         vector: NDArray[np.float32] | None = None,
+        now: datetime | None = None,
     ) -> Retrieval:
         """The best ``limit`` turns and units for ``question``. A unit and a turn that it rests on
         are never both among them: whichever matches better stands for both. ``vector``:
-        ``float32[dim]``, the question's, if the caller has it.
+        ``float32[dim]``, the question's, if the caller has it. ``now`` is what "last week" in the
+        question counts from (default: the clock).
 
         When the encoder cannot be reached, the lexical match alone decides. Raises ``StoreError``.
         """
-        from hymem.features import table
+        from hymem import ranking
+        from hymem.when import newer_weight
 
         if vector is None:
             vector = self._encode(question)
-        found = self._candidates(scope, question, limit, where, vector)
+        found, items = self.examine(
+            scope,
+            question,
+            candidates=max(CANDIDATES, CANDIDATES_PER_HIT * limit),
+            where=where,
+            vector=vector,
+            now=now,
+        )
         if not len(found.ids):
             return Retrieval((), 0.0, False, vector)
-        items = table(found, _named(found, question))
-        scores = relevance(items)
-        chosen = _choose(found, items, scores, limit, where.kind if where else None)
-        hits = self._hits(scope, chosen)
-        confidence = float(scores.max())
-        return Retrieval(hits, confidence, confidence >= FOUND, vector)
+        scores = ranking.logits(items)
+        is_found, confidence = ranking.is_found(found, scores), ranking.confidence(scores)
+        scores = ranking.prefer_newer(scores, found.time[items.rows], newer_weight(question))
+        kind = where.kind if where else None
+        chosen = _choose(found, items, ranking.probability(scores), limit, kind)
+        return Retrieval(self._hits(scope, chosen), confidence, is_found, vector)
 
-    def _encode(self, question: str) -> NDArray[np.float32] | None:
-        try:
-            vector: NDArray[np.float32] = self._encoder.encode([question])[0]
-        except EncoderError as error:
-            log.warning("searching by words alone: %s", error)
-            return None
-        return vector
-
-    def _candidates(
+    def examine(
         self,
         scope: Scope,
         question: str,
-        limit: int,
-        where: Filter | None,
-        vector: NDArray[np.float32] | None,
-    ) -> Candidates:
-        from hymem.features import RADIUS
+        *,
+        candidates: int,
+        where: Filter | None = None,
+        vector: NDArray[np.float32] | None = None,
+        now: datetime | None = None,
+    ) -> tuple[Candidates, Table]:
+        """The best ``candidates`` by either match, with their neighbours, and what is known of
+        them; the rest as for ``retrieve``."""
+        from hymem.features import RADIUS, table
+        from hymem.when import nearness, periods
 
-        return self._store.candidates(
+        if vector is None:
+            vector = self._encode(question)
+        found = self._store.candidates(
             scope,
             vector,
             question if self._config.lexical else "",
-            max(CANDIDATES, CANDIDATES_PER_HIT * limit),
+            candidates,
             radius=RADIUS,
             where=replace(where, kind=None) if where else None,
             kinds=("turn", "unit") if self._config.raw_keys else ("unit",),
         )
+        near = nearness(found.time, periods(question, now or datetime.now(UTC)))
+        return found, table(found, _named(found, question), near)
+
+    def _encode(self, question: str) -> NDArray[np.float32] | None:
+        """The question's vector; of one longer than the encoder's window, the mean direction."""
+        import numpy as np
+
+        try:
+            rows = self._encoder.encode(windows(question, self._encoder.max_tokens))
+        except EncoderError as error:
+            log.warning("searching by words alone: %s", error)
+            return None
+        vector: NDArray[np.float32] = rows[0]
+        if len(rows) > 1:
+            vector = rows.mean(axis=0)
+            vector /= max(float(np.linalg.norm(vector)), 1e-9)
+        return vector
 
     def _hits(self, scope: Scope, chosen: dict[int, tuple[Kind, float]]) -> tuple[Hit, ...]:
         turns = [item for item, (kind, _) in chosen.items() if kind == "turn"]
@@ -133,17 +161,6 @@ class Retriever:
                 session_id=unit.session_id,
             )
         return tuple(hits[item] for item in chosen if item in hits)
-
-
-def relevance(items: Table) -> NDArray[np.float64]:
-    """The probability, ``float64[m]``, that each scored item holds part of the answer."""
-    import numpy as np
-
-    from hymem.features import NAMES
-
-    weights = np.array([RELEVANCE[name] for name in NAMES])
-    probability: NDArray[np.float64] = 1 / (1 + np.exp(-(items.values @ weights + BIAS)))
-    return probability
 
 
 def _named(found: Candidates, question: str) -> NDArray[np.bool_]:

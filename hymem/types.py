@@ -212,7 +212,7 @@ class Config:
     n: int = 30
     gate: GateMode = "hybrid"
     max_rounds: int = 2
-    light_tokens: int = 600
+    light_tokens: int = 1200
     deep_tokens: int = 4000
     lexical: bool = True
     raw_keys: bool = True

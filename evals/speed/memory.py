@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,11 @@ def _beside_mem0(folder: str, texts: Sequence[str]) -> dict[str, Any]:
     for text in base:
         peer.add(text, user_id="big", infer=False)
     report["mem0_add_ms"] = _spread(
-        [_timed(lambda t=text: peer.add(t, user_id="big", infer=False)) for text in single]
+        [_timed(partial(peer.add, text, user_id="big", infer=False)) for text in single]
     )
     report["mem0_search_ms"] = _spread(
         [
-            _timed(lambda t=text: peer.search(t, filters={"user_id": "big"}, top_k=10))
+            _timed(partial(peer.search, text, filters={"user_id": "big"}, top_k=10))
             for text in single
         ]
     )
@@ -148,17 +149,17 @@ def _bulk(memory: HyMem, texts: Iterator[str]) -> float:
 
 
 def _add_each(memory: HyMem, texts: Sequence[str]) -> list[float]:
-    return [_timed(lambda t=text: memory.add(t, user_id="big")) for text in texts]
+    return [_timed(partial(memory.add, text, user_id="big")) for text in texts]
 
 
 def _searches(memory: HyMem, queries: Sequence[str]) -> dict[str, Any]:
     vectors = memory.encoder.encode(queries)
     memory.search(queries[0], user_id="big")
     given = [
-        _timed(lambda q=query, v=vector: memory.search(q, user_id="big", vector=v))
+        _timed(partial(memory.search, query, user_id="big", vector=vector))
         for query, vector in zip(queries, vectors, strict=True)
     ]
-    encoded = [_timed(lambda q=query: memory.search(q, user_id="big")) for query in queries]
+    encoded = [_timed(partial(memory.search, query, user_id="big")) for query in queries]
     return {"search_ms_vector_given": _spread(given), "search_ms": _spread(encoded)}
 
 

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 # synonym counts for less than the word itself.
 LOW, HIGH, SYNONYM = 0.3, 0.8, 0.8
 MOST_WORDS = 20_000
+# Words that stand in the same contexts and yet exclude each other: no synonym will do for them.
+_EXACT = re.compile(
+    r"(?:(?:step|grand)?(?:mother|father|son|daughter)|mom|mum|dad|brother|sister|husband|wife|"
+    r"boyfriend|girlfriend|uncle|aunt|niece|nephew|cousin|"
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)day|january|february|march|april|may|june|july|"
+    r"august|september|october|november|december|spring|summer|autumn|fall|winter)s?|\d+"
+)
 _WORD = re.compile(r"[^\W_]{2,}|\d")
 
 
@@ -82,7 +89,11 @@ def _synonyms(
     """For each wanted stem, the stems of the texts that mean nearly the same, and how nearly."""
     import numpy as np
 
-    asked = {term: word for word, term in _vocabulary([question]).items() if term in set(wanted)}
+    asked = {
+        term: word
+        for word, term in _vocabulary([question]).items()
+        if term in wanted and not _EXACT.fullmatch(word)
+    }
     vocabulary = _vocabulary(texts)
     if not asked or not vocabulary:
         return {}

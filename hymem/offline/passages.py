@@ -53,7 +53,7 @@ class Passage:
 
 
 def passages(hits: Sequence[Hit]) -> list[Passage]:
-    """The sentences of the hits, in order; bare questions are left out unless nothing else is.
+    """The sentences of the hits, in order; questions tell nothing and are left out.
 
     Where a unit and the turn that it rests on are both there, the turn is read, and of the unit
     only the question that the turn answers.
@@ -75,10 +75,8 @@ def passages(hits: Sequence[Hit]) -> list[Passage]:
 
 
 def _told(text: str) -> list[str]:
-    sentences = split_sentences(text)
-    told = [sentence for sentence in sentences if not is_question(sentence)]
-    told += [f"[{caption}]" for caption in captions(text)]
-    return told or sentences
+    told = [sentence for sentence in split_sentences(text) if not is_question(sentence)]
+    return told + [f"[{caption}]" for caption in captions(text)]
 
 
 def _attribution(hit: Hit) -> tuple[str, str, str]:
@@ -97,12 +95,15 @@ def score(
     encode: Encode | None = None,
     encode_words: Encode | None = None,
     fits: Extract | None = None,
+    *,
+    by_rank: bool = True,
 ) -> list[Passage]:
     """The passages with their scores, best first.
 
     ``encode`` (texts → unit rows) adds similarity of meaning to the match of words, and
     ``encode_words`` lets synonyms match. A passage in which ``fits`` finds the kind of thing that
-    is asked for scores higher.
+    is asked for scores higher. Without ``by_rank`` the order of the hits does not count: it answers
+    another question.
     """
     if not found:
         return []
@@ -121,7 +122,7 @@ def score(
             W_TEXT * coverage.of(passage.text)
             + W_CONTEXT * cover
             + W_SIMILAR * similarity
-            + W_RANK / (RANK_HALF + ranks[passage.hit.id])
+            + by_rank * W_RANK / (RANK_HALF + ranks[passage.hit.id])
             + W_SPEAKER * right
             + W_TELLS * min(max(weight(passage.text), 0), FULL_WEIGHT) / FULL_WEIGHT
             + W_FITS * fitting

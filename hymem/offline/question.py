@@ -84,6 +84,12 @@ _FRAME = frozenset(
         "become became "
     )
 )
+# "learn to swim" is about swimming.
+_CATENATIVE = re.compile(
+    r"\b(?:learn|start|beg[aiu]n|tr(?:y|ied)|decide|manage|plan|want|hope|continue|intend|agree)"
+    r"(?:s|ed|d|t|ning|ing)?(?= to \w)",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,8 @@ def parse(text: str, speakers: Collection[str]) -> Question:
     plain = text.rstrip("?!. ")
     about = frozenset(name for name in speakers if _names(name, text))
     named = {term for name in about for term in terms(name)}
-    content = [t for t in dict.fromkeys(terms(text)) if t not in named and t not in _FRAME]
+    told = _CATENATIVE.sub(" ", text)
+    content = [t for t in dict.fromkeys(terms(told)) if t not in named and t not in _FRAME]
     alternatives, ask = _alternatives(plain)
     return Question(
         text=text,

@@ -14,6 +14,7 @@ from hymem.offline.facts import changing_fact
 from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
 from hymem.offline.question import Question, parse
+from hymem.offline.sentences import names
 from hymem.types import Hit
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # Chosen on the development half of LOCOMO, against the questions of another conversation and
 # against questions that ask of one speaker what the other said (category 5).
-READ_HITS = 60
+READ_HITS = 120
 MIN_CONFIDENCE = 0.25
 SPEAKER_MARGIN = 0.3
 # A pattern that states just the fact asked for leaves little doubt.
@@ -69,6 +70,13 @@ class OfflineReader:
         asked = parse(question, ())
         return asked.several or bool(asked.alternatives or asked.attribute or asked.moment)
 
+    def fact_keys(self, question: str) -> list[str]:
+        """The keys (``Store.current_facts``) under which extraction files the changing fact that
+        the question asks for: one for each name in it. Empty if it asks for none."""
+        attribute = parse(question, ()).attribute
+        people = [name.removesuffix("'s").removesuffix("’s") for name in names(question)]
+        return [f"{person}/{attribute}".casefold() for person in people] if attribute else []
+
     def answer(
         self, question: str, hits: Sequence[Hit], now: datetime | None = None
     ) -> OfflineAnswer:
@@ -77,7 +85,7 @@ class OfflineReader:
             hits = [hit for hit in hits if hit.time is None or as_utc(hit.time) <= as_utc(now)]
         read = passages(hits[:READ_HITS])
         asked = parse(question, {passage.speaker for passage in read if passage.speaker})
-        ranked = self._score(asked, read, _FITTING.get(asked.kind))
+        ranked = score(asked, read, self.encode, self._words, _FITTING.get(asked.kind))
         own = [passage for passage in ranked if passage.right_speaker]
         if own and asked.attribute and (facts := _facts(asked, own)):
             return replace(self._single(asked, facts), confidence=SURE)
@@ -94,7 +102,8 @@ class OfflineReader:
         sides = []
         for text in asked.alternatives:
             event = parse(text, asked.about)
-            best = self._score(replace(event, about=asked.about), ranked)[0]
+            event = replace(event, about=asked.about)
+            best = score(event, ranked, self.encode, self._words, by_rank=False)[0]
             sides.append((text, best, _event_date(best)))
         (first, a, day_a), (second, b, day_b) = sides
         if day_a is None or day_b is None or a.hit.id == b.hit.id:
@@ -125,11 +134,6 @@ class OfflineReader:
         spans = [text for passage in found if extract and (text := extract(passage, asked))]
         text = ", ".join(dict.fromkeys(spans)) or " ".join(passage.text for passage in found)
         return replace(self._answer(text, found), confidence=self._any(found))
-
-    def _score(
-        self, asked: Question, read: Sequence[Passage], fits: Extract | None = None
-    ) -> list[Passage]:
-        return score(asked, read, self.encode, self._words, fits)
 
     def _confidence(self, best: Passage) -> float:
         """The probability, 0 to 1, that the passage bears on the question: logistic fits."""

@@ -64,7 +64,7 @@ def captions(text: str) -> list[str]:
 
 
 def is_question(sentence: str) -> bool:
-    return sentence.rstrip("\"'”’) ").endswith(("?", "？"))
+    return sentence.rstrip("!\"'”’) ").endswith(("?", "？"))
 
 
 def names(sentence: str) -> list[str]:

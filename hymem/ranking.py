@@ -1,0 +1,95 @@
+"""Calibrated scores: how relevant each candidate is, whether anything is found at all, and whether
+the best few turns suffice. Three small logistic models; constants in `hymem.calibration`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hymem.calibration import (
+    FOUND,
+    RELEVANCE,
+    RELEVANCE_NAMED,
+    SUFFICIENT,
+)
+from hymem.features import NAMES, Table
+from hymem.stores.base import Candidates
+
+Floats = NDArray[np.float64]
+
+# Matches within this many logits of the best count as equal, and the newer ones are preferred.
+NEWER = 2.5
+# The best cosine of a question and the turns of somebody else's conversation rises by so much each
+# time their number grows e-fold (.27 for 3 turns, .32 for 10, .36 for 30, .42 for 300, .44 for 550:
+# LOCOMO, development half); FOUND was fitted on scopes of this many turns.
+CHANCE = 0.0325
+CALIBRATED_TURNS = 550
+# Ranks that the light tier holds as a rule, and how far down the tail is looked at.
+LIGHT_RANKS = 25
+TAIL_RANKS = 100
+
+
+def logits(items: Table) -> Floats:
+    """Log-odds, ``float64[m]``, that each scored item holds part of the answer.
+
+    Questions that name a speaker ("What did Ana say?") are told from first-person ones ("What did I
+    buy?"): among several people it matters who said a thing, and the weights differ.
+    """
+    named = bool(items.values[:, NAMES.index("named")].any())
+    model = RELEVANCE_NAMED if named else RELEVANCE
+    result: Floats = items.values @ np.array([model[name] for name in NAMES]) + model["bias"]
+    return result
+
+
+def prefer_newer(scores: Floats, times: Floats, share: float) -> Floats:
+    """``scores`` with a bonus for the newer ones among the best matches: up to ``NEWER`` times
+    ``share`` for the newest of those within ``NEWER`` of the best. Unknown times (nan) get none."""
+    top = np.flatnonzero((scores >= scores.max() - NEWER) & ~np.isnan(times))
+    if not share or len(top) < 2:
+        return scores
+    distinct, rank = np.unique(times[top], return_inverse=True)
+    raised = scores.copy()
+    raised[top] += NEWER * share * rank / max(len(distinct) - 1, 1)
+    return raised
+
+
+def probability(scores: Floats) -> Floats:
+    """Log-odds to probabilities."""
+    result: Floats = 1 / (1 + np.exp(-scores))
+    return result
+
+
+def coverage(found: Candidates) -> float:
+    """The best lexical match as a share of that of a text with every word of the question."""
+    return float(found.lexical.max(initial=0.0)) / max(found.lexical_max, 1e-6)
+
+
+def is_found(found: Candidates, scores: Floats) -> bool:
+    """Whether memory holds anything on the question."""
+    dense, top = float(found.dense.max()) - chance(found.turns_total), float(scores.max())
+    return _combine(FOUND, dense=dense, coverage=coverage(found), top=top) >= 0
+
+
+def chance(turns: int) -> float:
+    """How much higher than in a scope of ``CALIBRATED_TURNS`` the best cosine of ``turns`` turns is
+    by chance alone: among many, some turn is always a little like the question."""
+    return CHANCE * math.log(max(turns, 1) / CALIBRATED_TURNS)
+
+
+def confidence(scores: Floats) -> float:
+    """The probability that the light tier holds all the evidence."""
+    return 1 / (1 + math.exp(-_combine(SUFFICIENT, **sufficiency(scores))))
+
+
+def sufficiency(scores: Floats) -> dict[str, float]:
+    """What tells whether the light tier suffices: the best probability, and how much is left over
+    beyond that tier, as logarithms."""
+    ranked = np.sort(probability(scores))[::-1]
+    tail = float(ranked[LIGHT_RANKS:TAIL_RANKS].sum())
+    return {"top": float(np.log(ranked[0])), "tail": float(np.log(tail + 1e-4))}
+
+
+def _combine(weights: dict[str, float], **values: float) -> float:
+    return weights["bias"] + sum(weights[name] * value for name, value in values.items())

@@ -1,0 +1,233 @@
+"""Retrieval over a real store with the shipped encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from talk import SCOPE, TALK, add, add_unit, encoder, new_store
+
+from hymem import ranking
+from hymem.errors import EncoderError
+from hymem.features import FLOOR, NAMES, table
+from hymem.retrieve import Retriever
+from hymem.stores.base import Candidates
+from hymem.stores.sqlite import SQLiteStore
+from hymem.types import Config, Filter, Scope
+
+NOW = datetime(2026, 5, 1)
+
+
+@pytest.fixture
+def talk() -> Iterator[tuple[SQLiteStore, list[int], Retriever]]:
+    store, ids = new_store()
+    with store:
+        yield store, ids, Retriever(store, encoder(), Config())
+
+
+def texts(retriever: Retriever, question: str, limit: int = 3, **options: Any) -> list[str]:
+    found = retriever.retrieve(SCOPE, question, limit=limit, now=NOW, **options)
+    return [hit.text for hit in found.hits]
+
+
+@pytest.mark.parametrize(
+    ("question", "evidence"),
+    [
+        ("Which instrument did Ben get?", 5),  # by meaning
+        ("What is Okafor's part in this?", 7),  # by a rare word
+        ("What can Ana no longer eat?", 8),
+        ("When is Ben's concert?", 13),
+    ],
+)
+def test_evidence_is_among_the_best_five(talk: Any, question: str, evidence: int) -> None:
+    assert TALK[evidence][3] in texts(talk[2], question, limit=5)
+
+
+def test_hits_are_ranked_by_calibrated_scores(talk: Any) -> None:
+    found = talk[2].retrieve(SCOPE, "Where does Ana work?", limit=6)
+    scores = [hit.score for hit in found.hits]
+    assert len(scores) == 6
+    assert scores == sorted(scores, reverse=True)
+    assert 0 <= scores[-1] < scores[0] <= 1
+    assert 0 <= found.confidence <= 1
+
+
+def test_the_newer_of_two_homes_comes_first_when_asked_for_now(talk: Any) -> None:
+    ranked = texts(talk[2], "Where does Ana live now?", limit=16)
+    assert ranked.index(TALK[10][3]) < ranked.index(TALK[0][3])
+
+
+def test_a_date_in_the_question_is_matched(talk: Any) -> None:
+    store, _, retriever = talk
+    add(
+        store,
+        [("s4", "2026-03-02", "Ben", "We went hiking."), ("s5", "2026-03-16", "Ben", "We hiked.")],
+    )
+    assert texts(retriever, "Did Ben go hiking on 2 March 2026?", limit=1) == ["We went hiking."]
+    assert texts(retriever, "Did Ben go hiking on 16 March 2026?", limit=1) == ["We hiked."]
+
+
+def test_unit_and_its_turn_never_both_fill_the_limit(talk: Any) -> None:
+    store, ids, retriever = talk
+    unit = add_unit(store, "Ben owns a cello that he bought second-hand.", ids[5:8])
+    for question in ("Does Ben own a cello?", "Who teaches Ben the cello?", "Ana moved to Lyon"):
+        hits = retriever.retrieve(SCOPE, question, limit=12).hits
+        sources = [source for hit in hits for source in hit.source_turns]
+        assert len(sources) == len(set(sources))
+    top = retriever.retrieve(SCOPE, "Does Ben own a cello?", limit=1).hits[0]
+    assert (top.id, top.kind) == (unit, "unit")
+
+
+@pytest.mark.parametrize("kind", ["turn", "unit"])
+def test_one_kind_can_be_asked_for(talk: Any, kind: Any) -> None:
+    store, ids, retriever = talk
+    add_unit(store, "Ben owns a cello.", [ids[5]])
+    hits = retriever.retrieve(SCOPE, "Ben's cello", limit=8, where=Filter(kind=kind)).hits
+    assert hits
+    assert {hit.kind for hit in hits} == {kind}
+
+
+def test_filters_narrow_the_search(talk: Any) -> None:
+    hits = talk[2].retrieve(SCOPE, "cello", limit=20, where=Filter(session_id="s3")).hits
+    assert {hit.session_id for hit in hits} == {"s3"}
+
+
+def test_units_alone_when_raw_keys_are_off(talk: Any) -> None:
+    store, ids, _ = talk
+    unit = add_unit(store, "Ben owns a cello.", [ids[5]])
+    hits = (
+        Retriever(store, encoder(), Config(raw_keys=False)).retrieve(SCOPE, "cello", limit=5).hits
+    )
+    assert [hit.id for hit in hits] == [unit]
+
+
+def test_nothing_is_found_for_what_was_never_spoken_of(talk: Any) -> None:
+    retriever = talk[2]
+    for question in (
+        "Which cello did Ben buy?",
+        "Where does Ana live?",
+        "What is Ana allergic to?",
+    ):
+        assert retriever.retrieve(SCOPE, question, limit=5).found, question
+    for question in (
+        "What did Priya's tax advisor say about the Delaware filing?",
+        "Which kubernetes cluster runs the billing jobs?",
+        "What is the maximum dose of ibuprofen for Oleg's toddler?",
+    ):
+        assert not retriever.retrieve(SCOPE, question, limit=5).found, question
+
+
+def test_an_empty_scope_finds_nothing(talk: Any) -> None:
+    found = talk[2].retrieve(Scope("nobody"), "Where does Ana live?", limit=5)
+    assert (found.hits, found.found, found.confidence) == ((), False, 0.0)
+
+
+def test_a_given_vector_spares_the_encoder(talk: Any) -> None:
+    store, ids, _ = talk
+    vector = encoder().encode(["second-hand cello"])[0]
+    hits = Retriever(store, Unreachable(), Config()).retrieve(
+        SCOPE, "second-hand cello", limit=1, vector=vector
+    )
+    assert hits.hits[0].id == ids[5]
+
+
+def test_words_alone_decide_when_the_encoder_is_out_of_reach(talk: Any) -> None:
+    store, ids, _ = talk
+    found = Retriever(store, Unreachable(), Config()).retrieve(SCOPE, "Okafor", limit=1)
+    assert [hit.id for hit in found.hits] == [ids[7]]
+    assert found.query_vector is None
+
+
+def test_a_question_longer_than_the_window_is_read_to_its_end(talk: Any) -> None:
+    padding = "And so on, and so forth, as one says. " * 200
+    found = talk[2].retrieve(SCOPE, padding + "Who is Mr Okafor?", limit=3)
+    assert TALK[7][3] in [hit.text for hit in found.hits]
+
+
+class Unreachable:
+    name, version, dim, max_tokens = "unreachable", "0", 384, 256
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        raise EncoderError("no connection")
+
+
+# -- features ------------------------------------------------------------------------------------
+
+
+def candidates(
+    dense: Sequence[float], lexical: Sequence[float], session: Sequence[int], units: Any = ()
+) -> Candidates:
+    """Turns 1 to n at positions 0 to n - 1, then units given as (dense, lexical, sources)."""
+    n, m = len(dense), len(units)
+    return Candidates(
+        ids=np.arange(1, n + m + 1),
+        is_unit=np.arange(n + m) >= n,
+        dense=np.array([*dense, *(unit[0] for unit in units)], np.float32),
+        lexical=np.array([*lexical, *(unit[1] for unit in units)], np.float32),
+        time=np.full(n + m, np.nan),
+        position=np.array([*range(n), *(unit[2][0] - 1 for unit in units)]),
+        session=np.array([*session, *(session[min(unit[2][0], n) - 1] for unit in units)]),
+        event=np.full(n + m, -1),
+        tokens=np.full(n + m, 10),
+        speaker=np.array([0] * n + [-1] * m, np.int32),
+        speakers=("Ana",),
+        sources=[*((i,) for i in range(1, n + 1)), *(unit[2] for unit in units)],
+        lexical_max=4.0,
+        turns_total=n,
+    )
+
+
+def column(found: Candidates, name: str) -> list[float]:
+    n = len(found.ids)
+    values = table(found, np.zeros(n, bool), np.zeros(n)).values
+    return [round(float(value), 4) for value in values[:, NAMES.index(name)]]
+
+
+def test_neighbours_are_of_the_same_session_only() -> None:
+    found = candidates([0.5, 0.4, 0.3, 0.2], [2.0, 1.0, 0.0, 0.0], [1, 1, 2, 2])
+    assert column(found, "dense") == [0.0, -0.1, -0.2, -0.3]
+    assert column(found, "dense_before") == [FLOOR, 0.0, FLOOR, -0.2]
+    assert column(found, "lexical_after") == [0.5, 0.0, 0.0, 0.0]
+    assert column(found, "coverage") == [0.5, 0.25, 0.0, 0.0]
+
+
+def test_a_session_is_judged_by_its_best_three() -> None:
+    found = candidates([0.5] * 5, [4.0, 3.0, 2.0, 1.0, 2.0], [1, 1, 1, 1, 2])
+    best = round((1 + 0.75 + 0.5) / 3, 4)
+    assert column(found, "session_lexical") == [best] * 4 + [round(0.5 / 3, 4)]
+
+
+def test_a_turn_knows_the_best_unit_that_rests_on_it() -> None:
+    found = candidates(
+        [0.5, 0.1], [0.0, 0.0], [1, 1], [(0.2, 0.0, (2,)), (0.4, 2.0, (2, 99)), (0.3, 0.0, (98,))]
+    )
+    items = table(found, np.zeros(5, bool), np.zeros(5))
+    # The last unit's turn is no candidate, so the unit is scored itself.
+    assert sorted(items.rows.tolist()) == [0, 1, 4]
+    assert items.unit[items.rows.tolist().index(1)] == 3
+    assert items.unit[items.rows.tolist().index(0)] == -1
+    assert items.unit_leads[items.rows.tolist().index(1)]
+
+
+@given(st.integers(1, 30), st.randoms(use_true_random=False))
+def test_features_are_finite_whatever_the_candidates(n: int, random: Any) -> None:
+    found = candidates(
+        [random.uniform(-1, 1) for _ in range(n)],
+        [random.choice([0.0, random.uniform(0, 9)]) for _ in range(n)],
+        sorted(random.randint(1, 4) for _ in range(n)),
+        [
+            (random.uniform(-1, 1), 0.0, (random.randint(1, n),))
+            for _ in range(random.randint(0, 5))
+        ],
+    )
+    size = len(found.ids)
+    items = table(found, np.zeros(size, bool), np.zeros(size))
+    assert np.isfinite(items.values).all()
+    assert items.values.shape == (n, len(NAMES))
+    chances = ranking.probability(ranking.logits(items))
+    assert ((chances >= 0) & (chances <= 1)).all()
