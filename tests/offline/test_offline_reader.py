@@ -183,3 +183,37 @@ def test_any_question_on_any_text_is_answered_or_declined(
     assert set(found.evidence) <= {h.id for h in hits}
     assert 0 <= found.confidence <= 1
     assert found.found or not found.text
+
+
+def test_questions_that_one_passage_cannot_settle_are_told_apart() -> None:
+    reader = OfflineReader()
+    for question in (
+        "Which cities has Mara visited?",
+        "Did Mara move before or after she married?",
+        "Where does Mara live now?",
+    ):
+        assert reader.needs_several(question)
+    assert not reader.needs_several("When did Mara buy the piano?")
+
+
+def test_the_facts_asked_for_have_the_keys_of_extraction() -> None:
+    reader = OfflineReader()
+    assert reader.fact_keys("Where does Mara live now?") == ["mara/home"]
+    assert reader.fact_keys("What is Mara's job?") == ["mara/job"]
+    assert reader.fact_keys("When did Mara buy the piano?") == []
+
+
+def test_a_question_is_no_answer() -> None:
+    assert answer("Where does Theo's sister live?", hit("Does your sister live in Oslo?!")) == ""
+
+
+def test_kin_weekdays_and_months_have_no_synonyms() -> None:
+    def alike(texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.ones((len(texts), 1), np.float32)
+
+    from hymem.offline.match import Coverage
+
+    question = parse("What did Mara's sister paint?", {"Mara"})
+    told = "My brother drew a boat."
+    coverage = Coverage(question.text, question.terms, [told], alike).of(told)
+    assert 0 < coverage < 0.5
