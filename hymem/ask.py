@@ -124,24 +124,28 @@ class Asker:
 
         The light tier reads the best ``k`` hits. Where these do not tell, or one passage cannot,
         the deep tier reads twice ``n``, because rules read for nothing, and the current facts of
-        the kind asked for. Where retrieval found nothing, only a sure answer counts.
+        the kind asked for. Where retrieval found nothing, only a sure answer counts, unless
+        several passages bear it: retrieval judges by the best one.
         """
         config = self._config
         with meter.charging():
-            retrieval = self._retriever.retrieve(scope, question, limit=2 * config.n, where=where)
+            retrieval = self._retriever.retrieve(
+                scope, question, limit=2 * config.n, where=where, now=now
+            )
             tier, trace = choose_tier(retrieval, config)
-            if config.deep and (tier == "none" or self._reader.needs_several(question)):
+            several = self._reader.needs_several(question)
+            if config.deep and (tier == "none" or several):
                 tier = "deep"
             hits: Sequence[Hit] = ()
             answer = NOTHING
             if tier == "light":
                 hits = self._with_turns(scope, retrieval.hits[: config.k])
                 answer = self._reader.answer(question, hits, now)
-            if tier != "light" or (config.deep and not answer.found):
+            if tier == "deep" or (tier == "light" and config.deep and not answer.found):
                 tier = "deep"
                 hits = self._with_turns(scope, (*retrieval.hits, *self._facts(scope, question)))
                 answer = self._reader.answer(question, hits, now)
-        if not retrieval.found and answer.confidence < SURE:
+        if not retrieval.found and not several and answer.confidence < SURE:
             tier, hits, answer = "none", (), NOTHING
         by_id = {hit.id: hit for hit in hits}
         return Answer(

@@ -84,10 +84,9 @@ _FRAME = frozenset(
         "become became "
     )
 )
-# "learn to swim" is about swimming.
 _CATENATIVE = re.compile(
     r"\b(?:learn|start|beg[aiu]n|tr(?:y|ied)|decide|manage|plan|want|hope|continue|intend|agree)"
-    r"(?:s|ed|d|t|ning|ing)?(?= to \w)",
+    r"(?:s|ed|d|t|ning|ing)? to (?=\w)",
     re.I,
 )
 
@@ -125,8 +124,11 @@ def parse(text: str, speakers: Collection[str]) -> Question:
     plain = text.rstrip("?!. ")
     about = frozenset(name for name in speakers if _names(name, text))
     named = {term for name in about for term in terms(name)}
-    told = _CATENATIVE.sub(" ", text)
-    content = [t for t in dict.fromkeys(terms(told)) if t not in named and t not in _FRAME]
+    content = [
+        t
+        for t in dict.fromkeys(terms(without_catenative(text)))
+        if t not in named and t not in _FRAME
+    ]
     alternatives, ask = _alternatives(plain)
     return Question(
         text=text,
@@ -141,6 +143,11 @@ def parse(text: str, speakers: Collection[str]) -> Question:
         alternatives=alternatives,
         ask=ask,
     )
+
+
+def without_catenative(text: str) -> str:
+    """What is done: "learn to swim" is about swimming."""
+    return _CATENATIVE.sub("", text)
 
 
 def _names(speaker: str, text: str) -> bool:

@@ -13,7 +13,7 @@ from hymem.offline import spans
 from hymem.offline.facts import changing_fact
 from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
-from hymem.offline.question import Question, parse
+from hymem.offline.question import Question, parse, without_catenative
 from hymem.offline.sentences import names
 from hymem.types import Hit
 
@@ -30,6 +30,8 @@ SPEAKER_MARGIN = 0.3
 # just the fact asked for.
 SURE, STATED = 0.6, 0.9
 LIST_SHARE, LIST_MOST = 0.8, 4
+# What the passage of either event in a question of order needs at least.
+SIDE_COVER, SIDE_ALIKE = 0.15, 0.4
 
 # What a passage must hold to be a likely answer.
 _FITTING: dict[str, Extract] = {
@@ -104,11 +106,13 @@ class OfflineReader:
         assert asked.alternatives
         sides = []
         for text in asked.alternatives:
-            event = parse(text, asked.about)
+            event = parse(without_catenative(text), asked.about)
             event = replace(event, about=asked.about)
             best = score(event, ranked, self.encode, self._words, by_rank=False)[0]
             sides.append((text, best, _event_date(best)))
         (first, a, day_a), (second, b, day_b) = sides
+        if not all(side.cover >= SIDE_COVER or side.similarity >= SIDE_ALIKE for side in (a, b)):
+            return NOTHING
         if day_a is None or day_b is None or a.hit.id == b.hit.id:
             return self._answer(a.text, [a, b])
         if asked.ask == "relation":

@@ -217,3 +217,17 @@ def test_kin_weekdays_and_months_have_no_synonyms() -> None:
     told = "My brother drew a boat."
     coverage = Coverage(question.text, question.terms, [told], alike).of(told)
     assert 0 < coverage < 0.5
+
+
+def test_an_order_needs_both_events() -> None:
+    hits = [hit("I started pottery lessons.", number=1), hit("I adopted a dog.", number=2)]
+    assert answer("Did Mara start pottery before or after she sold the piano?", *hits) == ""
+
+
+def test_the_event_is_what_is_learnt_not_the_learning() -> None:
+    hits = [
+        hit("I learned from you.", time=MARCH, number=1),
+        hit("I can swim now!", time=JUNE, number=2),
+        hit("I sold the piano in May.", time=JUNE, number=3),
+    ]
+    assert answer("Which came first: learn to swim or sell the piano?", *hits) == "sell the piano"
