@@ -26,6 +26,7 @@ NEWER = 2.5
 # LOCOMO, development half); FOUND was fitted on scopes of this many turns.
 CHANCE = 0.0325
 CALIBRATED_TURNS = 550
+WORDS_ALONE = 0.5
 # Ranks that the light tier holds as a rule, and how far down the tail is looked at.
 LIGHT_RANKS = 25
 TAIL_RANKS = 100
@@ -40,6 +41,13 @@ def logits(items: Table) -> Floats:
     named = bool(items.values[:, NAMES.index("named")].any())
     model = RELEVANCE_NAMED if named else RELEVANCE
     result: Floats = items.values @ np.array([model[name] for name in NAMES]) + model["bias"]
+    return result
+
+
+def lexical_logits(items: Table) -> Floats:
+    """The same from words in common alone, where the question has no vector; uncalibrated."""
+    share = np.clip(items.values[:, NAMES.index("coverage")], 1e-6, 1 - 1e-6)
+    result: Floats = np.log(share / (1 - share))
     return result
 
 
@@ -66,10 +74,10 @@ def coverage(found: Candidates) -> float:
     return float(found.lexical.max(initial=0.0)) / max(found.lexical_max, 1e-6)
 
 
-def is_found(found: Candidates, scores: Floats) -> bool:
+def is_found(found: Candidates) -> bool:
     """Whether memory holds anything on the question."""
-    dense, top = float(found.dense.max()) - chance(found.turns_total), float(scores.max())
-    return _combine(FOUND, dense=dense, coverage=coverage(found), top=top) >= 0
+    dense = float(found.dense.max()) - chance(found.turns_total)
+    return _combine(FOUND, dense=dense, coverage=coverage(found)) >= 0
 
 
 def chance(turns: int) -> float:

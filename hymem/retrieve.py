@@ -84,8 +84,8 @@ class Retriever:
         )
         if not len(found.ids):
             return Retrieval((), 0.0, False, vector)
-        scores = ranking.logits(items)
-        is_found, confidence = ranking.is_found(found, scores), ranking.confidence(scores)
+        scores = ranking.lexical_logits(items) if vector is None else ranking.logits(items)
+        is_found, confidence = ranking.is_found(found), ranking.confidence(scores)
         scores = ranking.prefer_newer(scores, found.time[items.rows], newer_weight(question))
         kind = where.kind if where else None
         chosen = _choose(found, items, ranking.probability(scores), limit, kind)
