@@ -75,6 +75,7 @@ def _retrieval(arguments: argparse.Namespace) -> None:
         "cache": arguments.cache,
         "baselines": arguments.baselines,
         "jobs": arguments.jobs,
+        "only": arguments.systems,
     }
     if arguments.task == "locomo":
         locomo = load_locomo(arguments.data)
@@ -196,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         default="all",
         help="rows beside HyMem's: all, those that compare encoders, none; or baselines only",
     )
+    retrieval.add_argument("--systems", nargs="+", default=(), metavar="NAME", help="only these")
     retrieval.add_argument("--ablations", action="store_true", help="LOCOMO: HyMem's parts off")
     retrieval.add_argument(
         "--variant", choices=["s", "oracle", "m"], default="s", help="which LongMemEval"

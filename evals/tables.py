@@ -68,11 +68,13 @@ def locomo_table(
     baselines: Baselines = "all",
     ablations: bool = False,
     jobs: int = 1,
+    only: Sequence[str] = (),
 ) -> Result:
-    """Evidence in the context of every system, by budget, category and half."""
+    """Evidence in the context of every system, or of those named ``only``, by budget, category and
+    half."""
     encoder = CachedEncoder(load_encoder(encoder_name), cache)
     encoder.encode([question.text for question in source.questions])
-    systems = locomo_systems(encoder, baselines=baselines, ablations=ablations)
+    systems = chosen(locomo_systems(encoder, baselines=baselines, ablations=ablations), only)
     options: dict[str, Any] = {"baselines": baselines, "ablations": ablations}
     work = [
         (source.file.path, encoder_name, cache, options, system.name, (part, jobs))
@@ -147,12 +149,13 @@ def longmemeval_table(
     baselines: Baselines = "all",
     both_sides: bool = False,
     jobs: int = 1,
+    only: Sequence[str] = (),
 ) -> Result:
     """Evidence sessions and turns among the first k; user turns as keys, or both sides with
     HyMem's offline units."""
     encoder = CachedEncoder(load_encoder(encoder_name), cache)
     options: dict[str, Any] = {"baselines": baselines, "both_sides": both_sides}
-    systems = longmemeval_systems(encoder, **options)
+    systems = chosen(longmemeval_systems(encoder, **options), only)
     work = [
         (file, encoder_name, cache, options, system.name, (part, jobs))
         for system in systems
@@ -301,6 +304,14 @@ def _timed(
 def shared_encoder(name: str, folder: Path | None) -> CachedEncoder:
     """One encoder per process, whatever number of shares it works on."""
     return CachedEncoder(load_encoder(name), folder)
+
+
+def chosen(systems: list[System], only: Sequence[str]) -> list[System]:
+    """The systems named, or all. Raises ``DataError`` for a name that no system has."""
+    names = [system.name for system in systems]
+    if unknown := [name for name in only if name not in names]:
+        raise DataError(f"no system {unknown[0]!r} here; there are: {'; '.join(names)}")
+    return [system for system in systems if not only or system.name in only]
 
 
 def _named(systems: Sequence[System], name: str) -> System:
