@@ -43,7 +43,7 @@ TIME = 1.5
 # questions hardly suffer.
 FOREIGN_EMPTY = 0.83
 # Tokens that the gate may spend, as a share of always-deep's; the promise is .40.
-GATE_TOKENS = 0.37
+GATE_TOKENS = 0.35
 
 
 @dataclass(frozen=True, slots=True)

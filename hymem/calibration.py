@@ -73,4 +73,4 @@ SUFFICIENT = {
     "tail": -1.4828,
     "bias": 1.5625,
 }
-GATE = 0.6672
+GATE = 0.6100
