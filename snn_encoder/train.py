@@ -26,9 +26,11 @@ from snn_encoder import evaluate, fusion, losses
 from snn_encoder.auxiliary import Heads, Hybrids
 from snn_encoder.batches import Batches, Corpus, PairSource
 from snn_encoder.data import text_chunks
+from snn_encoder.inference import SpikingEncoder
 from snn_encoder.layout import Layout, pack
 from snn_encoder.model import ModelConfig, Output, SpikingNet
 from snn_encoder.neurons import Neuron
+from snn_encoder.restore import restored
 from snn_encoder.teacher import Teacher, VectorCache
 from snn_encoder.tokenizer import load_tokenizer
 
@@ -45,7 +47,8 @@ class Stage:
         method: rate_M, rate_S or bptt.
         batch: texts a batch; run: texts of one cluster or dialogue next to one another.
         dialogue: share of runs that are consecutive texts.
-        rate: learning rate of dense weights; table_rate: of the table.
+        rate: learning rate of dense weights; table_rate: of the table; token_rate: of the token
+            level's read-out and bias, `rate` if None.
         weights: term of `losses` to its weight.
         firing: mean firing that the hinge allows.
         perturbation: of the initial potential.
@@ -63,6 +66,7 @@ class Stage:
     dialogue: float = 0.25
     rate: float = 1e-3
     table_rate: float = 2e-3
+    token_rate: float | None = None
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0, "relational": 1.0})
     firing: float = 0.13
     perturbation: float = 0.0
@@ -71,12 +75,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A packaged or given configuration file."""
+    """A packaged or given configuration file.
+
+    Attributes:
+        start: trained weights to take table and read-out from, by name or folder.
+    """
 
     name: str
     model: ModelConfig
     corpus: dict[str, dict[str, int]]
     stages: tuple[Stage, ...]
+    start: str | None = None
     max_tokens: int = 128
     clusters: int = 1500
     seed: int = 0
@@ -129,6 +138,20 @@ def initial_table(net: SpikingNet, teacher: Teacher, seed: int) -> None:
         net.bias.copy_(centre)
 
 
+def start_from(net: SpikingNet, weights: str) -> None:
+    """Take table, read-out and bias of trained weights of the same width.
+
+    The blocks' read-outs start at zero: the network begins as the table alone, and a block has
+    to earn what it changes.
+    """
+    trained = restored(SpikingEncoder.from_pretrained(weights))
+    net.table.load_state_dict(trained.table.state_dict())
+    net.bias.data.copy_(trained.bias.data)
+    net.readouts[0].load_state_dict(trained.readouts[0].state_dict())
+    for readout in list(net.readouts)[1:]:
+        torch.nn.init.zeros_(readout.weight)
+
+
 Terms = dict[str, Tensor]
 
 
@@ -137,18 +160,21 @@ class Optimisers:
 
     def __init__(self, net: SpikingNet) -> None:
         table = net.table.weight
-        decay = [p for p in net.parameters() if p is not table and p.ndim > 1]
-        rest = [p for p in net.parameters() if p is not table and p.ndim <= 1]
-        self.dense = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
-            betas=(0.9, 0.98),
-        )
+        token = [*net.readouts[0].parameters(), net.bias]
+        known = {id(p) for p in (table, *token)}
+        others = [p for p in net.parameters() if id(p) not in known]
+        groups = [
+            {"params": [p for p in part if (p.ndim > 1) == wide], "weight_decay": decay}
+            for part in (token, others)
+            for wide, decay in ((True, 0.01), (False, 0.0))
+        ]
+        self.dense = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.98))
         self.sparse = torch.optim.SparseAdam([table], betas=(0.9, 0.98))
-        self.parameters = [*decay, *rest]
+        self.parameters = [*token, *others]
 
-    def step(self, rate: float, table_rate: float) -> None:
-        for group in self.dense.param_groups:
-            group["lr"] = rate
+    def step(self, rate: float, table_rate: float, token_rate: float) -> None:
+        for place, group in enumerate(self.dense.param_groups):
+            group["lr"] = token_rate if place < 2 else rate
         for group in self.sparse.param_groups:
             group["lr"] = table_rate
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -340,9 +366,10 @@ class Trainer:
         torch.autograd.backward(torch.stack(list(values.values())).sum())
         warm = min(1.0, (self.step + 1) / 100)
         done = min(1.0, max(self.step / stage.steps, elapsed))
-        left = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
-        self.optimisers.step(stage.rate * warm * left, stage.table_rate * warm * left)
-        self.auxiliary.step(stage.rate * warm * left)
+        left = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        token_rate = stage.rate if stage.token_rate is None else stage.token_rate
+        self.optimisers.step(stage.rate * left, stage.table_rate * left, token_rate * left)
+        self.auxiliary.step(stage.rate * left)
         self.step += 1
         self.texts += len(ids)
         return {name: value.item() for name, value in values.items()}
@@ -377,6 +404,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer = Trainer(recipe, args.out, teacher)
     if args.resume and trainer.checkpoint.exists():
         trainer.resume()
+    elif recipe.start:
+        start_from(trainer.net, recipe.start)
     else:
         initial_table(trainer.net, teacher, recipe.seed)
     run(trainer, args, VectorCache(args.cache, teacher.key))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snn_encoder import ablate, data, train
+from snn_encoder import SpikingEncoder, ablate, data, train
 from snn_encoder.auxiliary import Hybrids
 from snn_encoder.batches import Batches, Corpus, neighbours
 from snn_encoder.layout import pack
@@ -267,3 +267,37 @@ def test_memory_of_rate_backpropagation_is_flat_on_the_encoder_itself() -> None:
     assert rate[0] == pytest.approx(rate[1], rel=0.02)
     assert bptt[1] > 1.6 * bptt[0]
     assert rate[1] < bptt[1] / 3
+
+
+def test_start_is_the_trained_table_until_a_block_earns_its_read_out(
+    corpus_folder: Path, cache: VectorCache, tmp_path: Path
+) -> None:
+    texts = ["Where does Ana live?", "My dog likes the garden."]
+    trained = SpikingEncoder.from_pretrained("nano")
+    stage = replace(STAGES[1], table_rate=0.0, token_rate=0.0, rate=1e-2, weights={"cosine": 1.0})
+    model = ModelConfig(width=192, blocks=(12,))
+    trainer = Trainer(replace(RECIPE, model=model, stages=(stage,)), tmp_path)
+    train.start_from(trainer.net, "nano")
+    before = train.encode_with(trainer.net, texts, 4)
+    assert (before * trained.encode(texts, 4)).sum(1) == pytest.approx(1, abs=1e-5)
+    tokens = [trainer.net.table.weight, trainer.net.bias, *trainer.net.readouts[0].parameters()]
+    kept = [weight.detach().clone() for weight in tokens]
+    run(trainer, arguments(corpus_folder, tmp_path), cache)
+    assert all(torch.equal(a, b) for a, b in zip(tokens, kept, strict=True))
+    assert trainer.net.readouts[1].weight.any()
+
+
+def test_edited_lines_differ_by_a_word() -> None:
+    lines = [
+        "the old cat sleeps on a warm mat",
+        "too short",
+        "the dog sleeps in the garden all day",
+    ]
+    found = data.edited(lines, 8, random.Random(0))
+    assert len(found) == 8
+    for whole, replaced, swapped, shorter in (found[:4], found[4:]):
+        words = whole.split()
+        assert whole in lines
+        assert sum(a != b for a, b in zip(words, replaced.split(), strict=True)) <= 1
+        assert sorted(swapped.split()) == sorted(words)
+        assert len(shorter.split()) == len(words) - 1
