@@ -61,6 +61,7 @@ class CachedEncoder:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._rows: dict[bytes, int] = {}
         self._known = 0
+        self._stored: NDArray[np.float32] | None = None  # the rows known when it was mapped
         self._lock = threading.Lock()
         self._read_digests()
 
@@ -81,9 +82,11 @@ class CachedEncoder:
             }
             if missing:
                 self._append(missing)
-        stored = np.memmap(
-            self._folder / "vectors.f32", np.float32, "r", shape=(self._known, self.dim)
-        )
+            if self._stored is None or len(self._stored) < self._known:
+                self._stored = np.memmap(
+                    self._folder / "vectors.f32", np.float32, "r", shape=(self._known, self.dim)
+                )
+            stored = self._stored
         return np.asarray(stored[[self._rows[digest] for digest in digests]])
 
     def _append(self, missing: dict[bytes, str], piece: int = 2048) -> None:

@@ -17,7 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 
 from hymem.tokens import count_many, count_tokens
 from hymem.types import Hit, Turn
@@ -64,11 +65,13 @@ def render(items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = Fal
     shown: set[str] = set()
     total = frame
     for item, head, line in zip(items, heads, lines, strict=True):
-        cost = line if _head(item) in shown else head + line
+        day = _head(item)
+        cost = line if day in shown else head + line
         if total + cost <= max_tokens:
             used.append(item)
-            shown.add(_head(item))
+            shown.add(day)
             total += cost
+    whole = bool(used)
     if not used:
         used = _cut(items[:1], max_tokens - frame, widest)
     if not used:
@@ -76,7 +79,9 @@ def render(items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = Fal
     if numbered:
         used.sort(key=_order)
     text = "\n".join([OPEN, *_lines(used, numbered), CLOSE])
-    return Rendered(text, count_tokens(text), tuple(used))
+    # No token reaches over a line's end, so a block's tokens are its lines'.
+    tokens = total if whole and not numbered else count_tokens(text)
+    return Rendered(text, tokens, tuple(used))
 
 
 def _cut(items: Sequence[Hit | Turn], room: int, number: str) -> list[Hit | Turn]:
@@ -115,9 +120,12 @@ def _head(item: Hit | Turn) -> str:
 
 def format_day(time: datetime | None) -> str:
     """``Monday 2 March 2026``: the weekday lets a reader resolve "last Friday"."""
-    if time is None:
-        return _UNDATED
-    return f"{time:%A} {time.day} {time:%B %Y}"
+    return _UNDATED if time is None else _format_date(time.date())
+
+
+@lru_cache(maxsize=4096)
+def _format_date(day: date) -> str:
+    return f"{day:%A} {day.day} {day:%B %Y}"
 
 
 def _line(item: Hit | Turn) -> str:
