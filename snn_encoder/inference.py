@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 MAX_TIMESTEPS = 8
 AGREEMENT = 0.99  # cosine of one step's vector to the next at which "auto" stops
-FIRST = 2  # steps before a search looks at its margin
-MARGIN = 0.001  # score between the k-th and the next key at which a search stops
+FIRST = 2  # steps of a search whose margin is not thin
+REACH = 3  # ranks to either side of the k-th between which that margin is measured
+MARGIN = 0.024  # score between them at which a search stops
 FORMAT = 1
 _QUANTUM = 128  # of the int8 token table: 1/2 t is then a whole number for t = 1, 2, 4, 8
 _HALF = 64
@@ -248,23 +249,26 @@ class SpikingEncoder:
     ) -> tuple[NDArray[np.intp], int]:
         """Return the k keys nearest to a query, best first, and the steps it took.
 
-        It takes `FIRST` steps, and more only while the k-th score is less than `margin` above the
-        next one.
+        It takes `FIRST` steps, and grows to the encoder's default T only where the margin is thin:
+        where scores fall by less than `margin` from `REACH` ranks before the k-th key to `REACH`
+        ranks after the next, so that another step may well bring others among the first k.
 
         Args:
             query: text.
             keys: unit rows [n, dim].
         """
         batch = _Batch(self._tokenize([query]))
+        last = max(FIRST, self.timesteps)
         for t, (sums, _) in enumerate(self._steps(batch), start=1):
-            if t < FIRST:
+            if t not in (FIRST, last):
                 continue
             scores = keys @ self._read(batch, sums, t)[0]
-            order = np.argsort(-scores, kind="stable")[: k + 1]
-            settled = len(order) <= k or scores[order[k - 1]] - scores[order[k]] >= margin
-            if settled or t == MAX_TIMESTEPS:
+            order = np.argsort(-scores, kind="stable")[: k + 1 + REACH]
+            if t == last or len(order) <= k:
                 return order[:k], t
-        raise AssertionError("unreachable: _steps yields MAX_TIMESTEPS times")
+            if scores[order[max(0, k - 1 - REACH)]] - scores[order[-1]] >= margin:
+                return order[:k], t
+        raise AssertionError("unreachable: _steps has no end")
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -183,10 +183,14 @@ def test_search_adds_steps_only_while_the_margin_is_thin(tiny: SpikingEncoder) -
     scores = keys @ tiny.encode(["Where does Ana live?"], 2)[0]
     assert found.tolist() == np.argsort(-scores)[:5].tolist()
     found, steps = tiny.search("Where does Ana live?", keys, k=5, margin=9.0)
-    assert steps == 8
-    scores = keys @ tiny.encode(["Where does Ana live?"], 8)[0]
+    assert steps == tiny.timesteps == 3
+    scores = keys @ tiny.encode(["Where does Ana live?"], 3)[0]
     assert found.tolist() == np.argsort(-scores)[:5].tolist()
     assert tiny.search("Ana", keys[:3], k=5)[1] == 2
+    scores = np.sort(keys @ tiny.encode(["Where does Ana live?"], 2)[0])[::-1]
+    margin = float(scores[1] - scores[8])  # from three ranks before the fifth to three after it
+    assert tiny.search("Where does Ana live?", keys, k=5, margin=margin - 1e-4)[1] == 2
+    assert tiny.search("Where does Ana live?", keys, k=5, margin=margin + 1e-4)[1] == 3
 
 
 @pytest.mark.parametrize("timesteps", [1, 4])
