@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from snn_encoder.inference import SpikingEncoder
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation, ties at their mean rank."""
+    """Rank correlation, ties at their mean rank; 0 where one side does not vary at all."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
     return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
 
 
@@ -73,6 +80,35 @@ def score(encode: Encode, path: Path) -> tuple[str, float]:
     return f"{path.stem} recall@10", recall(encode, path)
 
 
+def scores(encode: Encode, paths: Sequence[Path]) -> dict[str, float]:
+    """Return the measures of some files; STS also over pairs that share half of their words."""
+    found = dict(score(encode, path) for path in paths)
+    for path in paths:
+        if path.suffix == ".tsv":
+            found[f"{path.stem} Spearman, shared words"] = sts(encode, path, overlap=0.5)
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def silenced(encoder: SpikingEncoder) -> dict[str, SpikingEncoder]:
+    """Return encoders to whose read-out only some levels' spikes come, by a name of each.
+
+    The blocks still see the tokens' spikes, unless those are what is silenced.
+    """
+    heard = {"all spikes": (True, True), "none": (False, False)}
+    if encoder._blocks:
+        heard |= {"the tokens' alone": (True, False), "the blocks' alone": (False, True)}
+    found = {}
+    for name, (tokens, blocks) in heard.items():
+        found[name] = copy.copy(encoder)
+        found[name]._readouts = [
+            readout
+            if (blocks if level else tokens)
+            else replace(readout, weight=0 * readout.weight)
+            for level, readout in enumerate(encoder._readouts)
+        ]
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print scores and activity of weights as JSON."""
     from snn_encoder import activity
@@ -82,19 +118,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", default="small", help="nano, small or a folder")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help=".tsv or .jsonl files")
     parser.add_argument("--timesteps", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--silence", action="store_true", help="add rows without some spikes")
     parser.add_argument("--activity", type=Path, help="text file to count spikes on")
     args = parser.parse_args(argv)
     encoder = SpikingEncoder.from_pretrained(args.weights)
     rows: list[dict[str, Any]] = []
     for steps in args.timesteps:
-        row: dict[str, Any] = {"weights": encoder.name, "timesteps": steps}
-        for path in args.data:
-            name, value = score(partial(encoder.encode, timesteps=steps), path)
-            row[name] = round(value, 4)
-        if args.activity:
-            texts = args.activity.read_text(encoding="utf-8").splitlines()[:1000]
-            row["activity"] = activity.measure(encoder, texts, steps).to_dict()
-        rows.append(row)
+        models = silenced(encoder) if args.silence else {"all spikes": encoder}
+        for heard, model in models.items():
+            row: dict[str, Any] = {"weights": encoder.name, "timesteps": steps}
+            if args.silence:
+                row["the read-out hears"] = heard
+            row |= scores(partial(model.encode, timesteps=steps), args.data)
+            if args.activity and heard == "all spikes":
+                texts = args.activity.read_text(encoding="utf-8").splitlines()[:1000]
+                row["activity"] = activity.measure(encoder, texts, steps).to_dict()
+            rows.append(row)
     print(json.dumps(rows, indent=2))
 
 

@@ -149,7 +149,8 @@ def start_from(net: SpikingNet, weights: str) -> None:
     net.bias.data.copy_(trained.bias.data)
     net.readouts[0].load_state_dict(trained.readouts[0].state_dict())
     for readout in list(net.readouts)[1:]:
-        torch.nn.init.zeros_(readout.weight)
+        assert isinstance(readout, nn.Linear)
+        nn.init.zeros_(readout.weight)
 
 
 Terms = dict[str, Tensor]
