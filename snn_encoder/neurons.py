@@ -29,8 +29,10 @@ and, for a learnable leak, the same recurrence with f replaced by du/dλ.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -253,6 +255,17 @@ def simulate(
     return torch.stack(out)
 
 
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def in_kernels_reach(currents: Tensor) -> bool:
+    """Return whether `kernels.simulate` may run: float32 on CUDA, Triton there, no gradients."""
+    wanted = currents.is_cuda and currents.dtype == torch.float32 and not torch.is_grad_enabled()
+    return wanted and _has_triton()
+
+
 class Neuron(nn.Module):
     """A population of spiking neurons with the two passes of rate-based backpropagation.
 
@@ -313,10 +326,23 @@ class Neuron(nn.Module):
         leak = self.leak
         if eligible and isinstance(leak, Tensor):
             leak = leak.detach()
-        spikes = simulate(
-            currents, state, leak, self.config, self.spike, eligible, tuple(snapshots)
-        )
+        spikes = self._simulate(currents, state, leak, eligible, tuple(snapshots))
         return (spikes if self.amplitude is None else self.amplitude * spikes), state
+
+    def _simulate(
+        self,
+        currents: Tensor,
+        state: State,
+        leak: float | Tensor,
+        eligible: bool,
+        snapshots: tuple[int, ...],
+    ) -> Tensor:
+        if self.spike is hard_spike and in_kernels_reach(currents):
+            from snn_encoder import kernels
+
+            if kernels.serves(self.config, state.t + len(currents)):
+                return kernels.simulate(currents, state, self.config, eligible, snapshots)
+        return simulate(currents, state, leak, self.config, self.spike, eligible, snapshots)
 
     def rate(self, current: Tensor, state: State, snapshot: int) -> Tensor:
         """Return the firing rate for the mean current up to a snapshot (SNN_METHODS 1.A).
