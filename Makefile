@@ -1,11 +1,12 @@
 # make demo   the main job, from nothing: virtual environment, install, 12 questions, no key, no network
 # make test   lint, types and the test suite, from nothing
+# make eval   the tables of evals/README.md, from nothing but the data (HYMEM_DATA, or make data)
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test check lint types unit test-slow test-data eval clean
+.PHONY: demo test check lint types unit test-slow test-data data eval-data eval clean
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,7 +48,16 @@ test-slow: $(VENV)/test.stamp
 test-data: $(VENV)/test.stamp $(VENV)/evals.stamp
 	$(PY) -m pytest -m data
 
-eval: $(VENV)/evals.stamp
+# Downloads LOCOMO and LongMemEval into HYMEM_DATA, or a cache folder.
+data: $(VENV)/base.stamp
+	$(PY) -m evals.cli data locomo
+	$(PY) -m evals.cli data longmemeval
+
+# Says what is missing before anything is installed.
+eval-data:
+	@$(PYTHON) -m evals.files locomo longmemeval_s
+
+eval: eval-data $(VENV)/evals.stamp
 	$(PY) -m evals.cli all
 
 clean:

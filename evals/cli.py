@@ -33,6 +33,7 @@ examples:
   hymem-eval report hymem.jsonl full.jsonl --out report
   hymem-eval mine chat.db --user ana
   hymem-eval all                                  the offline tables of evals/results
+  hymem-eval all --tables locomo-spiking gate-spiking
 """
 
 
@@ -110,28 +111,28 @@ def _gate(arguments: argparse.Namespace) -> None:
 
 
 def _all(arguments: argparse.Namespace) -> None:
-    """The committed tables, one after the other: ablations with the first encoder, baselines that
-    need no encoder with the last."""
-    from evals import tables
+    """The committed tables, one file each as soon as it is made, then those of the README."""
+    from evals import plan
 
-    locomo = load_locomo(arguments.data)
-    file = open_longmemeval("s", arguments.data)
+    chosen = plan.planned(arguments.tables)
+    inputs = plan.open_inputs(arguments.data, arguments.cache, arguments.jobs)
     folder: Path = arguments.out or RESULTS
-    for encoder in arguments.encoders:
-        name = encoder.replace(":", "-")
-        ablations = encoder == arguments.encoders[0]
-        baselines = "all" if encoder == arguments.encoders[-1] else "encoder"
-        options: dict[str, Any] = {
-            "cache": arguments.cache,
-            "jobs": arguments.jobs,
-            "baselines": baselines,
-        }
-        table = tables.locomo_table(locomo, encoder, ablations=ablations, **options)
-        _save(table, folder / f"locomo-{name}.json")
-        table = tables.gate_table(locomo, encoder, cache=arguments.cache)
-        _save(table, folder / f"gate-{name}.json")
-        table = tables.longmemeval_table(file, TASK_VERSIONS["longmemeval"], encoder, **options)
-        _save(table, folder / f"longmemeval-s-{name}.json")
+    for number, table in enumerate(chosen, 1):
+        print(
+            f"table {number} of {len(chosen)}: {table.name}, about {table.minutes} min on two "
+            "cores (less with cached vectors)",
+            file=sys.stderr,
+        )
+        _save(plan.make(table, inputs), folder / f"{table.name}.json")
+    if arguments.out is None:
+        _readme(arguments)
+
+
+def _readme(arguments: argparse.Namespace) -> None:
+    from evals import readme
+
+    readme.update(RESULTS)
+    print(f"written: {readme.README}", file=sys.stderr)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -177,6 +178,7 @@ def _save(result: Result, out: Path | None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     from evals import cli_answers
+    from evals.plan import PLAN
 
     parser = argparse.ArgumentParser(
         prog="hymem-eval",
@@ -233,9 +235,15 @@ def _parser() -> argparse.ArgumentParser:
     everything = _verb(verbs, "all", _all, "the offline tables of evals/results")
     everything.add_argument("--cache", type=Path, help="folder of cached vectors")
     everything.add_argument(
-        "--encoders", nargs="+", default=["spiking", "spiking:nano", "minilm"], metavar="NAME"
+        "--tables",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help=f"only these of: {', '.join(table.name for table in PLAN)}",
     )
     _jobs_option(everything)
+    readme = verbs.add_parser("readme", help="put the tables of evals/results into the README")
+    readme.set_defaults(run=_readme)
     return parser
 
 

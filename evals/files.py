@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,3 +121,18 @@ def open_text(file: DataFile) -> Iterator[IO[str]]:
             ) from error
         with zstandard.ZstdDecompressor().stream_reader(raw) as plain:
             yield io.TextIOWrapper(plain, encoding="utf-8")
+
+
+def main(kinds: Sequence[str]) -> int:
+    """``python -m evals.files KIND…``: whether these data sets are there; needs no package."""
+    try:
+        for kind in kinds:
+            find_file(kind)
+    except DataError as error:
+        print(f"{error} `make data` downloads everything.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,7 @@ evidence and are left out of all three):
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 
 from evals import metrics
@@ -29,21 +30,30 @@ Values = dict[tuple[str, int | None], float]
 
 
 def evaluate(
-    system: System,
+    systems: Sequence[System],
     file: DataFile,
     *,
     roles: Collection[str] = USER_SIDE,
     part: tuple[int, int] = (0, 1),
+    seconds: dict[str, float] | None = None,
 ) -> Iterator[Observation]:
-    """Yield the observations of each question, one per rule. Only messages of ``roles`` are given
-    to the system. ``part`` (i, n): every n-th question, from the i-th."""
+    """Yield the observations of each question and system, one per rule. Only messages of ``roles``
+    are given to the systems. ``part`` (i, n): every n-th question, from the i-th. ``seconds``: into
+    this is added what each system took."""
     for number, question in enumerate(stream_longmemeval(file)):
-        if not question.abstention and number % part[1] == part[0]:
-            memory = system.load(longmemeval_history(question, roles))
+        if question.abstention or number % part[1] != part[0]:
+            continue
+        history = longmemeval_history(question, roles)
+        for system in systems:
+            started = time.perf_counter()
+            memory = system.load(history)
             try:
                 ranked = memory.rank(question.text, DEPTH)
             finally:
                 memory.close()
+            if seconds is not None:
+                spent = time.perf_counter() - started
+                seconds[system.name] = seconds.get(system.name, 0.0) + spent
             yield from observe(system.name, question, ranked)
 
 

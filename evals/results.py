@@ -154,7 +154,7 @@ def _share(value: float) -> str:
 def pivot_groups(rows: Iterable[Row], metric: str, *, half: str, budget: int) -> str:
     """Systems down, groups across, for one metric, half and budget."""
     chosen = [row for row in rows if (row.metric, row.half, row.budget) == (metric, half, budget)]
-    groups = sorted({row.group for row in chosen})
+    groups = sorted({row.group for row in chosen}, key=lambda group: (group == "1-4", group))
     cells = {(row.system, row.group): row.value for row in chosen}
     sizes = {row.group: row.n for row in chosen}
     lines = [
@@ -186,3 +186,24 @@ def pivot(rows: Iterable[Row], metric: str, *, half: str, group: str, errors: bo
         )
     labels = ["" if budget is None else f"{budget:,}" for budget in budgets]
     return markdown_table([metric, *labels, "n"], lines)
+
+
+def pivot_halves(rows: Iterable[Row], metric: str, *, group: str, budget: int | None = None) -> str:
+    """Systems down, halves across, for one metric, group and budget; n stands beside the half."""
+    chosen = [row for row in rows if (row.metric, row.group, row.budget) == (metric, group, budget)]
+    cells = {(row.system, row.half): row for row in chosen}
+    sizes = {row.half: row.n for row in chosen}
+    lines = [
+        [
+            system,
+            *(
+                figure(row.value, row.se) if (row := cells.get((system, half))) else "–"
+                for half in HALVES
+            ),
+        ]
+        for system in dict.fromkeys(row.system for row in chosen)
+    ]
+    label = metric if budget is None else f"{metric}, {budget:,}"
+    return markdown_table(
+        [label, *(f"{half} (n = {sizes.get(half, 0)})" for half in HALVES)], lines
+    )

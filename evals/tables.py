@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 GATE_VERSION = "gate-1"
 Advance = Callable[[], object]
+Part = tuple[list[Observation], dict[str, float]]  # of one share: what was seen, seconds by system
+# LongMemEval is cut finer than into one share a process, so that progress can be seen.
+SHARES_PER_JOB = 2
 # Which baselines run beside HyMem: all, those that compare encoders, or none; or baselines only.
 Baselines = Literal["all", "encoder", "none", "only"]
 
@@ -45,14 +49,14 @@ def locomo_systems(encoder: Encoder, *, baselines: Baselines, ablations: bool) -
     """The rows of the LOCOMO table for one encoder."""
     if baselines == "only":
         return [*locomo_baselines(encoder), FullContext()]
-    names = ["hymem", "deep only"]
+    systems: list[System] = [*hymem_systems(encoder, ["hymem"])]
+    systems += hymem_systems(encoder, ["hymem"], given_facts=True)
     if ablations:
-        names += ["light only", "no lexical", "no raw keys"]
-    systems: list[System] = [*hymem_systems(encoder, names)]
-    systems += hymem_systems(encoder, ["hymem", "deep only"], given_facts=True)
-    if ablations:
-        given = hymem_systems(encoder, ["deep only"], given_facts=True)[0]
-        systems.append(replace(given, name="one session = one event", session_events=True))
+        systems += hymem_systems(encoder, ["light only", "deep only", "no lexical", "no raw keys"])
+        given = hymem_systems(encoder, ["hymem"], given_facts=True)[0]
+        systems.append(
+            replace(given, name="one session = one event + observations", session_events=True)
+        )
     if baselines == "all":
         systems += [*locomo_baselines(encoder), FullContext()]
     elif baselines == "encoder":
@@ -77,7 +81,7 @@ def locomo_table(
     systems = chosen(locomo_systems(encoder, baselines=baselines, ablations=ablations), only)
     options: dict[str, Any] = {"baselines": baselines, "ablations": ablations}
     work = [
-        (source.file.path, encoder_name, cache, options, system.name, (part, jobs))
+        (source.file.path, encoder_name, cache, options, (system.name,), (part, jobs))
         for system in systems
         for part in range(jobs)
     ]
@@ -99,14 +103,16 @@ def _locomo_part(
     encoder_name: str,
     cache: Path | None,
     options: dict[str, Any],
-    name: str,
+    names: tuple[str],
     part: tuple[int, int],
-) -> list[Observation]:
+) -> Part:
     """One system on one share of the conversations."""
     data = load_locomo(path)
     data = replace(data, conversations=data.conversations[part[0] :: part[1]])
-    system = _named(locomo_systems(shared_encoder(encoder_name, cache), **options), name)
-    return list(locomo.evaluate(system, data))
+    (system,) = chosen(locomo_systems(shared_encoder(encoder_name, cache), **options), names)
+    started = time.perf_counter()
+    observations = list(locomo.evaluate(system, data))
+    return observations, {system.name: time.perf_counter() - started}
 
 
 def show_locomo(rows: Sequence[Row]) -> str:
@@ -156,11 +162,9 @@ def longmemeval_table(
     encoder = CachedEncoder(load_encoder(encoder_name), cache)
     options: dict[str, Any] = {"baselines": baselines, "both_sides": both_sides}
     systems = chosen(longmemeval_systems(encoder, **options), only)
-    work = [
-        (file, encoder_name, cache, options, system.name, (part, jobs))
-        for system in systems
-        for part in range(jobs)
-    ]
+    names = tuple(system.name for system in systems)
+    shares = jobs * SHARES_PER_JOB
+    work = [(file, encoder_name, cache, options, names, (part, shares)) for part in range(shares)]
     observations, seconds = run_parts(_longmemeval_part, work, jobs)
     roles = longmemeval.BOTH_SIDES if both_sides else longmemeval.USER_SIDE
     configuration = _configuration(encoder_name, encoder, systems) | {"roles": list(roles)}
@@ -175,13 +179,15 @@ def _longmemeval_part(
     encoder_name: str,
     cache: Path | None,
     options: dict[str, Any],
-    name: str,
+    names: tuple[str, ...],
     part: tuple[int, int],
-) -> list[Observation]:
-    """One system on one share of the questions."""
-    system = _named(longmemeval_systems(shared_encoder(encoder_name, cache), **options), name)
+) -> Part:
+    """All systems on one share of the questions: the file is read once for all of them."""
+    systems = chosen(longmemeval_systems(shared_encoder(encoder_name, cache), **options), names)
     roles = longmemeval.BOTH_SIDES if options["both_sides"] else longmemeval.USER_SIDE
-    return list(longmemeval.evaluate(system, file, roles=roles, part=part))
+    seconds: dict[str, float] = {}
+    found = longmemeval.evaluate(systems, file, roles=roles, part=part, seconds=seconds)
+    return list(found), seconds
 
 
 def show_longmemeval(rows: Sequence[Row]) -> str:
@@ -267,11 +273,11 @@ def show_file(path: Path) -> str:
 
 
 def run_parts(
-    function: Callable[..., list[Observation]], work: Sequence[tuple[Any, ...]], jobs: int
+    function: Callable[..., Part], work: Sequence[tuple[Any, ...]], jobs: int
 ) -> tuple[list[Observation], dict[str, float]]:
     """All observations, and each system's seconds, its shares added up.
 
-    ``work``: arguments of ``function``, the last two a system's name and its share. With more
+    ``work``: arguments of ``function``, the last two the systems' names and the share. With more
     than one job, in that many processes; each loads its own encoder once.
     """
     observations: list[Observation] = []
@@ -279,25 +285,38 @@ def run_parts(
     with ExitStack() as stack:
         advance = stack.enter_context(progress("systems × shares", len(work)))
         if jobs > 1:
+            stack.enter_context(threads_per_process(max((os.cpu_count() or 1) // jobs, 1)))
             context = multiprocessing.get_context("spawn")
             pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=context))
-            done = pool.map(_timed, [function] * len(work), work)
+            done = pool.map(function, *zip(*work, strict=True))
         else:
-            done = map(_timed, [function] * len(work), work)
+            done = map(function, *zip(*work, strict=True))
         for item, (found, spent) in zip(work, done, strict=True):
             observations += found
-            name = item[-2]
-            seconds[name] = seconds.get(name, 0.0) + spent
-            print(f"{name}, share {item[-1][0] + 1}: {spent:.0f} s", file=sys.stderr)
+            for name, more in spent.items():
+                seconds[name] = seconds.get(name, 0.0) + more
+            part, shares = item[-1]
+            print(
+                f"{', '.join(item[-2])}, share {part + 1} of {shares}: {sum(spent.values()):.0f} s",
+                file=sys.stderr,
+            )
             advance()
     return observations, seconds
 
 
-def _timed(
-    function: Callable[..., list[Observation]], arguments: tuple[Any, ...]
-) -> tuple[list[Observation], float]:
-    started = time.perf_counter()
-    return function(*arguments), time.perf_counter() - started
+@contextmanager
+def threads_per_process(count: int) -> Iterator[None]:
+    """Processes started in this block share the processors: libraries that would each take all of
+    them wait for one another more than they compute."""
+    names = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: str(count) for name, value in before.items() if value is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
 
 
 @cache_once
@@ -312,10 +331,6 @@ def chosen(systems: list[System], only: Sequence[str]) -> list[System]:
     if unknown := [name for name in only if name not in names]:
         raise DataError(f"no system {unknown[0]!r} here; there are: {'; '.join(names)}")
     return [system for system in systems if not only or system.name in only]
-
-
-def _named(systems: Sequence[System], name: str) -> System:
-    return next(system for system in systems if system.name == name)
 
 
 def comparisons(

@@ -189,9 +189,9 @@ def test_longmemeval_run_in_shares_is_the_whole_run(
     file = open_longmemeval("s", longmemeval_file)
     (system,) = hymem_systems(encoder, ["hymem"])
     system = replace(system, extract=False)
-    whole = list(longmemeval.evaluate(system, file))
+    whole = list(longmemeval.evaluate([system], file))
     shares = [
-        item for part in range(2) for item in longmemeval.evaluate(system, file, part=(part, 2))
+        item for part in range(2) for item in longmemeval.evaluate([system], file, part=(part, 2))
     ]
     assert sorted(map(repr, shares)) == sorted(map(repr, whole))
     assert {item.question for item in whole} == {"q1", "q2", "q4"}

@@ -1,0 +1,116 @@
+"""The committed tables: what each is made of, in the order in which they are made.
+
+First what the default encoder needs, minutes each; the rows of MiniLM, which take longest to
+encode, come last.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from evals import tables
+from evals.data import TASK_VERSIONS, Locomo, load_locomo, open_longmemeval
+from evals.files import DataError, DataFile
+from evals.results import Result
+
+Kind = Literal["locomo", "gate", "longmemeval", "answers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One result file. ``minutes``: on two idle cores with no vectors cached."""
+
+    name: str
+    kind: Kind
+    encoder: str
+    minutes: int
+    baselines: tables.Baselines = "encoder"
+    ablations: bool = False
+
+
+PLAN = (
+    Planned("locomo-spiking", "locomo", "spiking", 2, "all", ablations=True),
+    Planned("gate-spiking", "gate", "spiking", 1),
+    Planned("longmemeval-s-spiking", "longmemeval", "spiking", 5, "all"),
+    Planned("answers-offline", "answers", "spiking", 2),
+    Planned("locomo-spiking-nano", "locomo", "spiking:nano", 1),
+    Planned("longmemeval-s-spiking-nano", "longmemeval", "spiking:nano", 4),
+    Planned("locomo-minilm", "locomo", "minilm", 5, "all"),
+    Planned("longmemeval-s-minilm", "longmemeval", "minilm", 60, "only"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What every table is made from. ``cache``: folder of vectors, ``jobs``: processes."""
+
+    locomo: Locomo
+    longmemeval: DataFile
+    cache: Path | None
+    jobs: int
+
+
+def planned(names: Sequence[str]) -> list[Planned]:
+    """The tables named, or all. Raises ``DataError`` for an unknown name."""
+    known = {table.name: table for table in PLAN}
+    if unknown := [name for name in names if name not in known]:
+        raise DataError(f"no table {unknown[0]!r}; there are: {', '.join(known)}")
+    return [known[name] for name in names] if names else list(PLAN)
+
+
+def open_inputs(source: Path | None, cache: Path | None, jobs: int) -> Inputs:
+    """Both benchmarks, checked before the first minute is spent. Raises ``DataError``."""
+    return Inputs(load_locomo(source), open_longmemeval("s", source), cache, jobs)
+
+
+def make(table: Planned, inputs: Inputs) -> Result:
+    """Measure one table."""
+    if table.kind == "gate":
+        return tables.gate_table(inputs.locomo, table.encoder, cache=inputs.cache)
+    if table.kind == "answers":
+        return answers_table(inputs, table.encoder)
+    if table.kind == "locomo":
+        return tables.locomo_table(
+            inputs.locomo,
+            table.encoder,
+            cache=inputs.cache,
+            jobs=inputs.jobs,
+            baselines=table.baselines,
+            ablations=table.ablations,
+        )
+    return tables.longmemeval_table(
+        inputs.longmemeval,
+        TASK_VERSIONS["longmemeval"],
+        table.encoder,
+        cache=inputs.cache,
+        jobs=inputs.jobs,
+        baselines=table.baselines,
+    )
+
+
+def answers_table(inputs: Inputs, encoder_name: str) -> Result:
+    """HyMem's extractive answers to all of LOCOMO: a floor, made without a language model. The
+    records, which hold dataset text, are thrown away."""
+    from evals.answerers import HyMemAnswerer
+    from evals.encoders import CachedEncoder, load_encoder
+    from evals.generate import generate, header_of
+    from evals.records import RecordWriter, read_run
+    from evals.score import score_run
+    from evals.tasks import LocomoTask
+    from hymem import Config
+
+    task = LocomoTask(inputs.locomo, (1, 2, 3, 4, 5))
+    encoder = CachedEncoder(load_encoder(encoder_name), inputs.cache)
+    with tempfile.TemporaryDirectory(prefix="hymem-eval-") as folder:
+        answerer = HyMemAnswerer("hymem", encoder, Config(), Path(folder) / "stores")
+        records = Path(folder) / "records.jsonl"
+        with (
+            RecordWriter(records, header_of(task, answerer)) as writer,
+            tables.progress("answers, offline", len(inputs.locomo.questions)) as advance,
+        ):
+            generate(task, answerer, writer, price=lambda sent, said: 0.0, advance=advance)
+        return score_run(task, read_run(records))[0]
