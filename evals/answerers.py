@@ -43,6 +43,11 @@ class Answerer(Protocol):
     def model(self) -> str: ...
     @property
     def settings(self) -> Mapping[str, Any]: ...
+    @property
+    def build_is_free(self) -> bool:
+        """Whether loading a history costs nothing, so that it may be done ahead."""
+        ...
+
     def load(self, history: History) -> Reader: ...
     def bound(self, history: History) -> tuple[int, int]:
         """Input and output tokens that one question will hardly exceed, to reserve money for."""
@@ -86,6 +91,7 @@ class ContextAnswerer:
     llm: LLM
     prices: Prices
     budget: int
+    build_is_free = True
 
     @property
     def name(self) -> str:
@@ -191,6 +197,10 @@ class HyMemAnswerer:
         return OFFLINE if self.llm is None else self.llm.model
 
     @property
+    def build_is_free(self) -> bool:
+        return self.llm is None
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         return {
             "encoder": self.encoder.version,
@@ -225,14 +235,11 @@ class HyMemReader:
             segmenter=SessionEvents() if answerer.session_events else None,
             background=False,
         )
-        before = self._spent()
         self._memory.add(as_messages(history), user_id=history.id)
-        self._memory.flush(user_id=history.id)
-        usage = {
-            stage: replace_difference(spent, before.get(stage))
-            for stage, spent in self._spent().items()
-        }
-        self.build = Build(history.id, usage, time.perf_counter() - started)
+        status = self._memory.flush(user_id=history.id)
+        seconds = time.perf_counter() - started
+        failed = sum(status.events.values()) - status.events.get("done", 0)
+        self.build = Build(history.id, self._built(), seconds, failed)
 
     def answer(self, question: Question) -> Record:
         done = self._memory.ask(question.text, user_id=self._history.id, now=question.asked)
@@ -257,23 +264,15 @@ class HyMemReader:
     def close(self) -> None:
         self._memory.close()
 
-    def _spent(self) -> dict[str, dict[str, Any]]:
-        rows = self._memory.costs(by=("stage",), user_id=self._history.id)
-        return {row["stage"]: {k: v for k, v in row.items() if k != "stage"} for row in rows}
-
-
-def replace_difference(now: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What was spent between two readings of the ledger."""
-    if before is None:
-        return dict(now)
-    gone = {
-        key: value - before[key] for key, value in now.items() if key not in ("usd", "estimated")
-    }
-    known = now["usd"] is not None and before["usd"] is not None
-    return gone | {
-        "usd": now["usd"] - before["usd"] if known else None,
-        "estimated": now["estimated"],
-    }
+    def _built(self) -> dict[str, dict[str, Any]]:
+        """What this store has cost to build so far, by stage, earlier runs included: calls for
+        questions have a tier, these have none."""
+        rows = self._memory.costs(by=("stage", "tier"), user_id=self._history.id)
+        return {
+            row["stage"]: {key: row[key] for key in row if key not in ("stage", "tier")}
+            for row in rows
+            if row["tier"] == "none"
+        }
 
 
 # -- no model at all -----------------------------------------------------------------------------
@@ -286,6 +285,7 @@ class OfflineAnswerer:
     system: System
     encoder: Encoder
     model = OFFLINE
+    build_is_free = True
 
     @property
     def name(self) -> str:

@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"hymem-eval: {error}; pip install 'hymem[evals]'", file=sys.stderr)
         return 1
+    except OSError as error:  # a folder that cannot be written, a full disk
+        print(f"hymem-eval: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -10,9 +10,7 @@ from typing import Any
 from evals.metrics import Mean, mean
 from evals.records import Record, Run, tokens_of, total_usage, usd_of
 
-# Words of the answering prompt around the context, by HyMem's counter, when no full-context run
-# is at hand to compare with.
-_Z95 = 1.96
+_Z95 = 1.96  # standard errors on either side of a mean that hold it in 95 of 100 samples
 
 
 def cost_table(
@@ -46,6 +44,7 @@ def cost_table(
         "estimated": any(spent["estimated"] for r in records for spent in r.usage.values()),
         "build": {
             "histories": len(run.builds),
+            "failed events": sum(item.failed for item in run.builds.values()),
             "usd": usd_of(build),
             "input_tokens": tokens_of(build),
             "output_tokens": tokens_of(build, "output_tokens"),

@@ -12,12 +12,15 @@ from typing import Any
 from evals.answerers import Answerer, CountingLLM, Reader
 from evals.data import DataError
 from evals.history import History
-from evals.records import Record, RecordWriter, Run, tokens_of, usd_of
+from evals.records import Build, Record, RecordWriter, Run, tokens_of, usd_of
 from evals.results import measured_code
 from evals.tasks import Question, Task
 
 # Reply length that a dry run assumes until records tell better.
 ASSUMED_OUTPUT = 40
+_CAP_REACHED = "the next question might pass --max-usd; run again with a higher cap to go on"
+
+Todo = tuple[History, list[Question]]  # a history, and its questions that are still to be asked
 
 
 def header_of(task: Task, answerer: Answerer) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def generate(
     return Summary(session.answered, session.failed, len(done), session.usd, stopped)
 
 
-def todo(task: Task, done: set[str], limit: int | None) -> Iterator[tuple[History, list[Question]]]:
+def todo(task: Task, done: set[str], limit: int | None) -> Iterator[Todo]:
     """Histories with the questions still to be asked, of the first ``limit`` questions."""
     seen = 0
     for history, questions in task.items():
@@ -142,49 +145,102 @@ class _Session:
         self._gap = 60.0 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
+        self._finished = threading.Condition()
+        self._under_way = 0
         self._bug: BaseException | None = None
         self.answered = self.failed = 0
         self.usd: float | None = 0.0
 
-    def run(self, work: Iterator[tuple[History, list[Question]]], skipped: int) -> str | None:
+    def run(self, work: Iterator[Todo], skipped: int) -> str | None:
         """Ask everything; why it stopped early, if it did."""
         for _ in range(skipped):
             self._advance()
+        reason = None
         with ThreadPoolExecutor(self._concurrency) as pool:
             try:
-                for history, questions in work:
-                    if reason := self._history(pool, history, questions):
-                        return reason
+                for history, questions, reader in self._readers(work):
+                    if reader is None or not self._questions(pool, history, questions, reader):
+                        reason = _CAP_REACHED
+                        break
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         self._raise_bug()
+        return reason
+
+    def _readers(
+        self, work: Iterator[Todo]
+    ) -> Iterator[tuple[History, list[Question], Reader | None]]:
+        """Every history, loaded; no reader where money does not suffice for one question more.
+
+        What costs nothing to load is loaded while the questions before it are asked."""
+        if not self._answerer.build_is_free:
+            for history, questions in work:
+                reserve = self._bound(history)
+                fits = self._reserve(reserve)
+                if fits:
+                    self._purse.settle(reserve, 0.0)
+                yield history, questions, self._answerer.load(history) if fits else None
+            return
+        with ThreadPoolExecutor(1) as loader:
+            ahead = loader.submit(self._load_next, work)
+            try:
+                while (loaded := ahead.result()) is not None:
+                    ahead = loader.submit(self._load_next, work)
+                    yield loaded
+            finally:
+                if ahead.exception() is None and (unused := ahead.result()) is not None:
+                    unused[2].close()
+
+    def _load_next(self, work: Iterator[Todo]) -> tuple[History, list[Question], Reader] | None:
+        for history, questions in work:
+            return history, questions, self._answerer.load(history)
         return None
 
-    def _history(
-        self, pool: ThreadPoolExecutor, history: History, questions: list[Question]
-    ) -> str | None:
-        reserve = self._price(*self._answerer.bound(history)) or 0.0
-        if not self._purse.reserve(reserve):
-            return self._cap_reached()
-        self._purse.settle(reserve, 0.0)
-        reader = self._answerer.load(history)
-        if reader.build.usage:
-            self._writer.add(reader.build)
-        self._pay(0.0, usd_of(reader.build.usage))
+    def _questions(
+        self, pool: ThreadPoolExecutor, history: History, questions: list[Question], reader: Reader
+    ) -> bool:
+        """Ask all questions of one history; whether there was money for all of them."""
         shared = _Shared(reader)
         try:
+            self._count_build(reader.build)
+            reserve = self._bound(history)
             for question in questions:
                 self._raise_bug()
-                if not self._purse.reserve(reserve):
-                    return self._cap_reached()
+                if not self._reserve(reserve):
+                    return False
                 self._wait_for_slot()
                 shared.take()
+                with self._finished:
+                    self._under_way += 1
                 future = pool.submit(self._ask, reader, question)
                 future.add_done_callback(lambda done: self._finish(done, reserve, shared))
         finally:
             shared.drop()
-        return None
+        return True
+
+    def _bound(self, history: History) -> float:
+        return self._price(*self._answerer.bound(history)) or 0.0
+
+    def _reserve(self, usd: float) -> bool:
+        """Set ``usd`` aside. Where it does not fit, what is under way may still turn out cheaper
+        than what was set aside for it."""
+        with self._finished:
+            while not self._purse.reserve(usd):
+                if not self._under_way:
+                    return False
+                self._finished.wait()
+        return True
+
+    def _count_build(self, build: Build) -> None:
+        """Record what loading has cost, all parts of the run together, and pay what is new."""
+        known = self._writer.run.builds.get(build.history)
+        if not (build.usage or build.failed or known):
+            return
+        if known is None or (known.usage, known.failed) != (build.usage, build.failed):
+            self._writer.add(build)
+            usd, before = usd_of(build.usage), usd_of(known.usage) if known else 0.0
+            self._pay(0.0, None if usd is None or before is None else usd - before)
 
     def _ask(self, reader: Reader, question: Question) -> Record:
         from hymem.errors import HyMemError
@@ -218,6 +274,9 @@ class _Session:
             self._bug = error
         finally:
             shared.drop()
+            with self._finished:
+                self._under_way -= 1
+                self._finished.notify_all()
 
     def _pay(self, reserved: float, usd: float | None) -> None:
         self._purse.settle(reserved, usd or 0.0)
@@ -229,9 +288,6 @@ class _Session:
         if self._gap:
             time.sleep(max(0.0, self._next - time.monotonic()))
             self._next = max(self._next, time.monotonic()) + self._gap
-
-    def _cap_reached(self) -> str:
-        return "the next question might pass --max-usd; run again with a higher cap to go on"
 
     def _raise_bug(self) -> None:
         if self._bug is not None:

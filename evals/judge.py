@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evals.answerers import call_usage
-from evals.records import Record
+from evals.records import Record, end_last_line
 from evals.tasks import Question
 
 if TYPE_CHECKING:
@@ -168,12 +168,18 @@ def judge_all(
         return Verdict(question.id, name, run, right, answer, _added(spent), error)
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        end_last_line(path)
     with ThreadPoolExecutor(concurrency) as pool, path.open("a", encoding="utf-8") as stream:
-        for verdict in pool.map(work, jobs):
-            stream.write(json.dumps(asdict(verdict)) + "\n")
-            stream.flush()
-            verdicts.append(verdict)
-            advance()
+        try:
+            for verdict in pool.map(work, jobs):
+                stream.write(json.dumps(asdict(verdict)) + "\n")
+                stream.flush()
+                verdicts.append(verdict)
+                advance()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # an interrupted run pays for no further call
+            raise
     return verdicts
 
 

@@ -44,11 +44,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What it cost to put one history into memory, apart from its questions."""
+    """What it cost to put one history into memory, apart from its questions, and how many of its
+    events could not be extracted (they are tried again when the run goes on)."""
 
     history: str
     usage: Mapping[str, Mapping[str, Any]]
     seconds: float
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,17 @@ def read_run(path: Path, task_version: str | None = None) -> Run:
     records: dict[str, Record] = {}
     builds: dict[str, Build] = {}
     header: Mapping[str, Any] | None = None
-    for kind, value in _lines(path):
-        if kind == "header":
-            header = value
-        elif kind == "build":
-            builds[value["history"]] = Build(**value)
-        else:
-            records[value["question"]] = Record(**value)
-    if header is None:
+    try:
+        for kind, value in _lines(path):
+            if kind == "header":
+                header = value
+            elif kind == "build":
+                builds[value["history"]] = Build(**value)
+            else:
+                records[value["question"]] = Record(**value)
+    except (KeyError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path.name} holds something else than records: {error!r}") from error
+    if header is None or "task_version" not in header:
         raise DataError(f"{path.name} does not begin with a header: not a file of records")
     if task_version is not None and header["task_version"] != task_version:
         raise DataError(
@@ -121,7 +126,7 @@ class RecordWriter:
         if not new:
             self.run = read_run(path, header["task_version"])
             _check_header(path, self.run.header, header)
-            _end_last_line(path)
+            end_last_line(path)
         self._stream = path.open("a", encoding="utf-8")
         if new:
             self._write("header", header)
@@ -156,8 +161,8 @@ def _check_header(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) ->
             )
 
 
-def _end_last_line(path: Path) -> None:
-    """Cut off the half line that a crash left, so that the next record begins on its own line."""
+def end_last_line(path: Path) -> None:
+    """Cut off the half line that a crash left, so that the next one begins on its own line."""
     data = path.read_bytes()
     if not data.endswith(b"\n"):
         with path.open("r+b") as stream:

@@ -158,7 +158,7 @@ def stages_table(scored: Sequence[Scored]) -> str:
         lines.append(
             [
                 item.label,
-                f"build, {build['histories']} histories",
+                f"build, {build['histories']} histories" + _failed_events(build),
                 f"{build['calls']:,}",
                 f"{build['input_tokens']:,}",
                 f"{build['output_tokens']:,}",
@@ -203,6 +203,11 @@ def failures(scored: Sequence[Scored]) -> list[str]:
             f"no score. {unjudged}".rstrip()
         )
     return lines
+
+
+def _failed_events(build: Mapping[str, Any]) -> str:
+    failed = build["failed events"]
+    return f" ({failed} events without units: extraction failed, run again)" if failed else ""
 
 
 def own_check(scored: Sequence[Scored]) -> str:

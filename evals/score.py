@@ -34,8 +34,16 @@ def score_run(
 ) -> tuple[Result, dict[str, dict[str, float]]]:
     """Score one run; its result, and every question's own scores (for local reports).
 
-    Raises ``DataError`` when the run holds questions that the task does not have.
+    Raises ``DataError`` when the run was made on other data, or holds questions that the task does
+    not have.
     """
+    made_on = run.header["data"]
+    if made_on["sha256"] != task.file.sha256:
+        raise DataError(
+            f"{run.path.name} was made on {made_on['name']} (sha256 {made_on['sha256'][:10]}), "
+            f"this is {task.file.name} ({task.file.sha256[:10]}): give its data with --data or "
+            "--variant"
+        )
     questions = {question.id: question for _, items in task.items() for question in items}
     if strangers := [record for record in run.records if record not in questions]:
         raise DataError(
@@ -103,9 +111,9 @@ def observe(
 
 
 def verdict_path(records: Path, model: str) -> Path:
-    """Where the judge's verdicts on a records file are kept."""
+    """Where the judge's verdicts on a records file are kept; those by other rules stand apart."""
     safe = "".join(char if char.isalnum() or char in "-." else "_" for char in model)
-    return records.with_suffix(f".judge-{safe}.jsonl")
+    return records.with_suffix(f".judge{JUDGE_VERSION}-{safe}.jsonl")
 
 
 def verdicts_of(verdicts: Iterable[Verdict], record: Record) -> list[Verdict]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ import pytest
 from openai_server import Body, Fail, OpenAIServer, last_message
 
 from evals import answerers, cli, costs, generate, judge, records, score
+from evals.cli_answers import build_answerer
 from evals.files import DataError
 from evals.tasks import load_task
+from hymem.prices import Prices
 
 MODEL = "scripted-model"
 GOLD = {"Where did Ines move?": "Porto", "Where did Ada move?": "Turin"}
@@ -38,6 +43,18 @@ def reply(body: Body) -> str:
         answer = re.findall(r"^Answer: (.*)$", text, re.MULTILINE)[0]
         return "Yes." if gold in answer else "No."
     return GOLD.get(asked(body), "no idea")
+
+
+def structured(body: Body) -> str:
+    """What HyMem's own stages ask for, whatever the question."""
+    form = body["response_format"]["json_schema"]["schema"]["properties"]
+    if "statements" in form:
+        return '{"statements": []}'
+    if "numbers" in form:
+        return '{"numbers": [1]}'
+    if "good" in form:
+        return '{"missing": "", "good": true, "learned": [], "question": ""}'
+    return '{"sources": [1], "answer": "Porto", "enough": true, "certain": true}'
 
 
 def run_cli(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Any:
@@ -137,16 +154,6 @@ def assert_report_holds_together(folder: Path) -> None:
 def test_hymem_itself_with_a_model_counts_build_and_questions_apart(
     server: OpenAIServer, locomo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def structured(body: Body) -> str:
-        form = body["response_format"]["json_schema"]["schema"]["properties"]
-        if "statements" in form:
-            return '{"statements": []}'
-        if "numbers" in form:
-            return '{"numbers": [1]}'
-        if "good" in form:
-            return '{"missing": "", "good": true, "learned": [], "question": ""}'
-        return '{"sources": [1], "answer": "Porto", "enough": true, "certain": true}'
-
     server.answer = structured
     out = tmp_path / "own.jsonl"
     arguments = [*options(server, locomo_file, out, system="hymem", price="1"), "1"]
@@ -269,6 +276,21 @@ def test_a_dollar_cap_stops_cleanly_and_a_higher_one_goes_on(
     assert len(records.read_run(out).answered) == 8
 
 
+def test_a_cap_waits_for_what_is_under_way_before_it_stops(
+    server: OpenAIServer, locomo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Answers are cheaper than what is set aside for them, so that as many questions are asked
+    with eight in flight as one after the other."""
+    server.answer = reply
+    counts = []
+    for concurrency in (1, 8):
+        out = tmp_path / f"{concurrency}.jsonl"
+        arguments = options(server, locomo_file, out, concurrency=concurrency)
+        money = ["--price", "1000", "1000", "--max-usd", "3"]
+        counts.append(run_cli(capsys, *arguments, *money)["answered"])
+    assert counts[0] == counts[1]
+
+
 def test_a_cap_without_a_price_is_refused_before_the_first_call(
     server: OpenAIServer,
     locomo_file: Path,
@@ -310,6 +332,116 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         records.read_run(path)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'{"header": {}}\n', b'{"x": {"a": 1}}\n'])
+def test_a_file_of_something_else_is_told(
+    tmp_path: Path, content: bytes, locomo_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(content)
+    assert cli.main(["score", str(path), "--data", str(locomo_file)]) == 1
+    assert "run.jsonl" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    server: OpenAIServer, locomo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = options(server, locomo_file, tmp_path / "file" / "run.jsonl")
+    arguments[arguments.index("--cache") + 1] = str(tmp_path / "cache")
+    assert cli.main(arguments) == 1
+    assert "file" in capsys.readouterr().err
+    assert server.calls == 0
+
+
+def test_a_run_on_other_data_is_not_scored(locomo_file: Path, tmp_path: Path) -> None:
+    task = load_task("locomo", locomo_file)
+    path = tmp_path / "run.jsonl"
+    made_on = {"name": "locomo10.json", "sha256": "0" * 64}
+    records.RecordWriter(path, header(task, data=made_on, settings={})).close()
+    with pytest.raises(DataError, match=r"was made on locomo10\.json"):
+        score.score_run(task, records.read_run(path))
+
+
+def test_a_killed_process_resumes_to_the_same_records(
+    server: OpenAIServer, locomo_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("bm25s")
+
+    def slowly(body: Body) -> str:
+        time.sleep(0.2)
+        return reply(body)
+
+    def command(out: Path) -> list[str]:
+        arguments = options(server, locomo_file, out, system="turns-bm25", concurrency=1)
+        arguments[arguments.index("--encoder") + 1] = "spiking"
+        return [sys.executable, "-m", "evals.cli", *arguments]
+
+    server.answer = slowly
+    cut, whole = tmp_path / "cut.jsonl", tmp_path / "whole.jsonl"
+    process = subprocess.Popen(command(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not (cut.exists() and cut.read_bytes().count(b"\n") > 3):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = len(records.read_run(cut).answered)
+    assert 0 < before < 8
+    for out in (cut, whole):
+        subprocess.run(command(out), check=True, capture_output=True)
+    runs = [records.read_run(out).answered for out in (cut, whole)]
+    first, second = ({r.question: (r.answer, r.context) for r in run} for run in runs)
+    assert first == second
+    assert len(first) == 8
+
+
+def test_the_build_of_a_killed_run_is_not_forgotten(
+    server: OpenAIServer, locomo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The store outlives the process, and its ledger knows what the lost run has paid."""
+    from hymem.llm.openai import OpenAIChat
+
+    server.answer = structured
+    out = tmp_path / "own.jsonl"
+    arguments = [*options(server, locomo_file, out, system="hymem", price="1"), "1"]
+    parsed = cli._parser().parse_args(arguments)
+    task = load_task("locomo", locomo_file)
+    llm = OpenAIChat(MODEL, base_url=server.url)
+    lost = build_answerer(parsed, llm, Prices(), out.with_suffix(".stores"))
+    history, _ = next(task.items())
+    lost.load(history).close()
+    paid = server.input_tokens
+    assert paid > 0
+    run_cli(capsys, *arguments)
+    builds = records.read_run(out).builds
+    assert records.tokens_of(builds["conv-26"].usage) == paid
+    run_cli(capsys, *arguments)  # nothing left to do, nothing counted twice
+    assert records.read_run(out).builds == builds
+
+
+def test_events_that_could_not_be_extracted_are_told(
+    server: OpenAIServer, locomo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("nltk")
+    pytest.importorskip("rouge_score")
+    extracting = True
+
+    def flaky(body: Body) -> str | Fail:
+        form = body["response_format"]["json_schema"]["schema"]["properties"]
+        return Fail(401) if "statements" in form and extracting else structured(body)
+
+    server.answer = flaky
+    out = tmp_path / "own.jsonl"
+    arguments = options(server, locomo_file, out, system="hymem", limit=4)
+    assert run_cli(capsys, *arguments)["answered"] == 4
+    assert records.read_run(out).builds["conv-26"].failed > 0
+    assert cli.main(["score", str(out), "--data", str(locomo_file)]) == 0
+    assert "events without units" in capsys.readouterr().out
+    extracting = False
+    arguments[arguments.index("--limit") + 1] = "5"  # the second conversation, and one more try
+    run_cli(capsys, *arguments)
+    assert records.read_run(out).builds["conv-99"].failed == 0
+
+
 # -- the dry run --
 
 
@@ -335,6 +467,28 @@ def test_a_dry_run_predicts_the_input_tokens_within_five_per_cent(
     assert abs(prediction["input_tokens"] - real) <= 0.05 * real
 
 
+@pytest.mark.parametrize("system", ["hymem", "llm-gate"])
+def test_a_dry_run_of_hymem_itself_predicts_its_questions_and_its_build(
+    server: OpenAIServer,
+    locomo_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    system: str,
+) -> None:
+    server.answer = structured
+    out = tmp_path / "run.jsonl"
+    arguments = [*options(server, locomo_file, out, system=system, price="1"), "1"]
+    run_cli(capsys, *arguments, "--limit", "4")
+    paid = server.input_tokens
+    prediction = run_cli(capsys, *arguments, "--dry-run")
+    assert server.input_tokens == paid
+    assert prediction["build_input_tokens"] > 0  # of the second conversation
+    run_cli(capsys, *arguments)
+    real = server.input_tokens - paid
+    predicted = prediction["input_tokens"] + prediction["build_input_tokens"]
+    assert abs(predicted - real) <= 0.05 * real
+
+
 # -- the pool --
 
 
@@ -348,6 +502,56 @@ def test_sixteen_questions_are_in_flight(
     server.answer = slow
     run_cli(capsys, *options(server, locomo_file, tmp_path / "run.jsonl", concurrency=16))
     assert server.most_busy >= 4  # all of a conversation's at once, the next one joining
+
+
+class Stub:
+    """An answerer whose questions wait for the history after theirs to be loaded."""
+
+    name = model = "stub"
+    settings: dict[str, Any] = {}  # noqa: RUF012
+    build_is_free = True
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.loaded: list[str] = []
+        self.closed = 0
+        self.second = threading.Event()
+        self.broken = broken
+
+    def load(self, history: Any) -> Any:
+        self.loaded.append(history.id)
+        if len(self.loaded) == 2:
+            self.second.set()
+        return self
+
+    build = records.Build("any", {}, 0.0)
+
+    def bound(self, history: Any) -> tuple[int, int]:
+        return 0, 0
+
+    def answer(self, question: Any) -> records.Record:
+        assert self.second.wait(10)
+        if self.broken:
+            raise RuntimeError("a bug")
+        return records.Record(question.id, question.group, "x")
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_next_history_is_loaded_while_questions_are_asked(
+    locomo_file: Path, tmp_path: Path, broken: bool
+) -> None:
+    task, stub = load_task("locomo", locomo_file), Stub(broken=broken)
+    with records.RecordWriter(tmp_path / "r.jsonl", header(task)) as writer:
+        ask = partial(generate.generate, task, stub, writer, price=lambda sent, said: 0.0)
+        if broken:
+            with pytest.raises(RuntimeError, match="a bug"):
+                ask(concurrency=1)
+        else:
+            assert ask().answered == 8
+    assert stub.loaded == ["conv-26", "conv-99"]
+    assert stub.closed == 2  # also the one that was never used
 
 
 def test_a_reader_is_closed_by_its_last_user() -> None:
@@ -415,6 +619,12 @@ def test_a_judge_that_will_not_say_is_asked_again_then_left(
     server.script("no")
     kept, renewed = sorted(judged(server, locomo_file, tmp_path), key=lambda v: v.judge)
     assert (kept.right, renewed.right) == (True, False)
+    path = next(tmp_path.glob("verdicts.jsonl"))
+    with path.open("a") as stream:
+        stream.write('{"question": "conv-')  # killed while writing
+    calls = server.calls
+    assert {v.right for v in judged(server, locomo_file, tmp_path)} == {True, False}
+    assert server.calls == calls
     summary = score.judge_summary([lenient, strict])
     assert summary["strict"]["unjudged"] == 1
     assert summary["strict"]["mean"] is None
