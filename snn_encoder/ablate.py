@@ -38,6 +38,7 @@ CORPUS = {
 }
 BASE = Stage("ablation", steps=200, depth=1, batch=256, run=64, timesteps=(4,), rate=2e-3)
 BASE = replace(BASE, table_rate=4e-3)
+INT4 = replace(BASE, bits=4, rate=1e-3, table_rate=2e-3)
 WIDE = ModelConfig(width=384, blocks=(384,))
 TERNARY = NeuronConfig()
 BINARY = NeuronConfig(kind="binary", threshold=1.0)
@@ -58,7 +59,8 @@ def levels(x: Tensor, slope: float) -> Tensor:
 class Row:
     """One change to the base: to its neurons, its stage, or the function of its spikes.
 
-    `convert` puts true spikes back after training (conversion, arXiv 2506.01968).
+    `convert` puts true spikes back after training (conversion, arXiv 2506.01968). `bits` rounds
+    table and matrices after training; `last` takes the last quarter of the steps.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Row:
     stage: Stage = BASE
     spike: Callable[[Tensor, float], Tensor] | None = None
     convert: bool = False
+    bits: int | None = None
+    last: Stage | None = None
 
 
 ROWS = (
@@ -130,12 +134,23 @@ ROWS = (
     Row("leak learnable from 0.9", NeuronConfig(leak=0.9, learn_leak=True)),
     Row("single-step mode (rate_S)", stage=replace(BASE, method="rate_S")),
     Row("no cosine loss", stage=replace(BASE, weights={"cosine": 0.0, "relational": 1.0})),
+    Row("int8 after training", bits=8),
+    Row("int4 after training", bits=4),
+    Row("int4 in the last quarter of training", last=INT4),
+    Row(
+        "the same with block replacement",
+        last=replace(INT4, weights={"cosine": 1.0, "relational": 1.0, "full_precision": 0.5}),
+    ),
 )
 
 
 def recipe_of(row: Row, steps: int) -> Recipe:
     model = ModelConfig(width=192, blocks=(192,), neuron=row.neuron)
-    return Recipe("ablation", model, CORPUS, (replace(row.stage, steps=steps),), clusters=300)
+    stages = [replace(row.stage, steps=steps)]
+    if row.last is not None:
+        ends = replace(row.last, steps=steps // 4)
+        stages = [replace(row.stage, steps=steps - ends.steps), ends]
+    return Recipe("ablation", model, CORPUS, tuple(stages), clusters=300)
 
 
 def set_spike(net: SpikingNet, spike: Callable[[Tensor, float], Tensor]) -> None:
@@ -151,13 +166,17 @@ def train(row: Row, steps: int, teacher: Teacher, corpus: Corpus) -> Trainer:
     initial_table(trainer.net, teacher, recipe.seed)
     if row.spike is not None:
         set_spike(trainer.net, row.spike)
-    stage = recipe.stages[0]
-    trainer.enter(stage)
-    batches = Batches(corpus.cluster, stage.batch, stage.run, stage.dialogue, recipe.seed)
     bank = torch.from_numpy(corpus.vectors[:: len(corpus) // 2048].astype(np.float32))
-    while trainer.step < stage.steps:
-        ids, y = corpus.batch(batches[trainer.step])
-        trainer.update(stage, ids, torch.from_numpy(y), bank, 0)
+    for index, stage in enumerate(recipe.stages):
+        trainer.stage, trainer.step = index, 0
+        trainer.enter(stage)
+        seed = recipe.seed + index
+        batches = Batches(corpus.cluster, stage.batch, stage.run, stage.dialogue, seed)
+        while trainer.step < stage.steps:
+            ids, y = corpus.batch(batches[trainer.step])
+            trainer.update(stage, ids, torch.from_numpy(y), bank, 0)
+    if row.bits is not None:
+        trainer.net.quantise(row.bits)
     return trainer
 
 

@@ -1,21 +1,25 @@
-"""Parts that help training and are thrown away afterwards: heads and hybrids.
+"""Parts that help training and are thrown away afterwards: heads and block replacements.
 
 - `Heads` (arXiv 2510.06254, and shortcut back-propagation, NeurIPS 2024): a linear map from each
   level's mean rates to the teacher's space; its loss is `losses.branches`.
-- `Hybrids` (block replacement; arXiv 2503.16572 and 2411.01547): the student's first levels,
-  a connector, and the teacher's remaining layers, frozen. Gradients reach the student through
-  layers that have no surrogate in them. One hybrid is drawn a step.
+- `BlockReplacement`: the student's first levels in front of the remaining blocks of a frozen
+  partner, so that a level learns from what better blocks make of it. The partner is the teacher
+  in `Hybrids` and the student itself in full precision in `FullPrecision`.
 """
 
 from __future__ import annotations
 
+import copy
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snn_encoder.layout import Layout
+from snn_encoder.model import Output, SpikingNet
 
 
 class Heads(nn.Module):
@@ -29,8 +33,49 @@ class Heads(nn.Module):
         return [head(mean) for head, mean in zip(self.maps, means, strict=False)]
 
 
-class Hybrids(nn.Module):
-    """Student levels 0…k in front of the teacher's last layers.
+@dataclass(frozen=True)
+class Pass:
+    """One batch through the student: what went in (see `SpikingNet.forward`) and came out."""
+
+    net: SpikingNet
+    ids: Tensor
+    layout: Layout
+    timesteps: int
+    snapshots: tuple[int, ...]
+    method: str
+    output: Output
+
+    def through(self, net: SpikingNet) -> Tensor:
+        """Return the vectors [B, dim] of another network for the same batch."""
+        output = net(self.ids, self.layout, self.timesteps, self.snapshots, self.method)
+        vectors: Tensor = output.vectors[-1]
+        return vectors
+
+
+class BlockReplacement(nn.Module, ABC):
+    """Student levels 0…k in front of a frozen partner's remaining blocks; one k a step, in turn.
+
+    Gradients reach the student through the partner's blocks.
+    """
+
+    def forward(self, student: Pass, step: int) -> Tensor:
+        """Return the mixed network's vectors [B, dim] for a batch."""
+        return self.mixed(student, step % self.cuts(student))
+
+    @abstractmethod
+    def cuts(self, student: Pass) -> int:
+        """Return the number of levels after which the partner can take over."""
+
+    @abstractmethod
+    def mixed(self, student: Pass, level: int) -> Tensor:
+        """Return the vectors of student levels 0…level and the partner's blocks after them."""
+
+
+class Hybrids(BlockReplacement):
+    """Student levels in front of the teacher's last layers (arXiv 2503.16572 and 2411.01547).
+
+    A connector maps a level's rates to the teacher's hidden states. No surrogate gradient lies
+    between the loss and the level.
 
     Args:
         layers: the teacher's transformer layers, each from (hidden [B, L, d], additive mask) to
@@ -52,9 +97,12 @@ class Hybrids(nn.Module):
         """Return the first teacher layer after student level `level`: an even share of them."""
         return round((level + 1) * len(self._layers) / (len(self.connectors) + 1))
 
-    def forward(self, rates: Tensor, layout: Layout, level: int) -> Tensor:
-        """Return the hybrid's vectors [B, dim] from a level's rates per token [N, width]."""
-        hidden = self.connectors[level](rates)
+    def cuts(self, student: Pass) -> int:
+        return len(student.output.levels)
+
+    def mixed(self, student: Pass, level: int) -> Tensor:
+        layout = student.layout
+        hidden = self.connectors[level](student.output.tokens(level))
         width = int(layout.lengths.max())
         place = torch.cat([torch.arange(n) for n in layout.lengths.tolist()])
         padded = hidden.new_zeros(layout.count, width, hidden.shape[-1])
@@ -67,3 +115,47 @@ class Hybrids(nn.Module):
         weight = valid[..., None].to(padded.dtype)
         mean: Tensor = (padded * weight).sum(1) / weight.sum(1)
         return mean
+
+
+class FullPrecision(BlockReplacement):
+    """Quantised student levels in front of the student's own blocks before quantisation.
+
+    Quantisation-aware training by block replacement (arXiv 2412.15846): a level that is rounded
+    learns to feed blocks that are not. Mixed networks are simulated like the student.
+
+    Args:
+        net: a network in full precision to copy.
+    """
+
+    def __init__(self, net: SpikingNet) -> None:
+        super().__init__()
+        self.partner = copy.deepcopy(net).requires_grad_(False)
+        self.partner.freeze_statistics()
+
+    def take(self, net: SpikingNet) -> None:
+        """Copy the weights of a network again."""
+        self.partner.load_state_dict(net.state_dict())
+
+    def target(self, student: Pass) -> Tensor:
+        """Return the partner's own vectors [B, dim]."""
+        self.partner.depth = student.net.depth
+        with torch.no_grad():
+            return student.through(self.partner)
+
+    def cuts(self, student: Pass) -> int:
+        return max(1, student.net.depth)
+
+    def mixed(self, student: Pass, level: int) -> Tensor:
+        return student.through(_Spliced(student.net, self.partner, level))
+
+
+class _Spliced(SpikingNet):
+    """Levels 0…level of one network and those behind it of another; weights are shared."""
+
+    def __init__(self, first: SpikingNet, last: SpikingNet, level: int) -> None:
+        nn.Module.__init__(self)
+        self.config, self.depth, self.bits = first.config, first.depth, first.bits
+        self.table, self.token_neuron, self.bias = first.table, first.token_neuron, first.bias
+        self.blocks = nn.ModuleList([*first.blocks[:level], *last.blocks[level:]])
+        cut = level + 1
+        self.readouts = nn.ModuleList([*first.readouts[:cut], *last.readouts[cut:]])

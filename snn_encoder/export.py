@@ -19,34 +19,31 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import save
-from torch import Tensor, nn
 
 from snn_encoder.inference import FORMAT
-from snn_encoder.model import Block, SpikingNet
+from snn_encoder.model import Affine, Block, SpikingNet
 from snn_encoder.neurons import NeuronConfig
+from snn_encoder.quantisation import whole_currents, whole_weights
 from snn_encoder.train import Recipe, Trainer, load_recipe
 
 Arrays = dict[str, np.ndarray]
 
 
-def quantised(weight: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return (int8 weight, float32 scale per output) of a matrix [out, in]."""
-    scale = weight.abs().amax(1).clamp_min(1e-12) / 127
-    return (weight / scale[:, None]).round().to(torch.int8).numpy(), scale.numpy()
+def quantised(layer: Affine) -> tuple[np.ndarray, np.ndarray]:
+    """Return (int8 weight [out, in], float32 scale per output), in fewer bits if trained so."""
+    whole, scale = whole_weights(layer.weight.detach(), layer.bits or 8)
+    return whole.to(torch.int8).numpy(), scale.numpy()
 
 
-def whole_currents(table: Tensor) -> Tensor:
-    """Return table currents as int8 in units of 1/128, cut towards zero.
-
-    Training against firing leaves many currents just below 1 / 2T, the least that fires within T
-    steps. In these units that is a whole number for T = 1, 2, 4, 8, so cutting moves no current
-    across it, where rounding would. Currents beyond ± 1 fire at every step all the same.
-    """
-    return (table.clamp(-1, 1) * 128).trunc().clamp(-127, 127).to(torch.int8)
+def quantised_table(net: SpikingNet) -> np.ndarray:
+    """Return the table's currents as int8 in units of 1/128."""
+    bits = net.bits or 8
+    whole = whole_currents(net.table.weight.detach(), bits) * (1 << (8 - bits))
+    return whole.to(torch.int8).numpy()
 
 
-def _put_linear(out: Arrays, name: str, layer: nn.Linear) -> None:
-    out[f"{name}.weight"], out[f"{name}.scale"] = quantised(layer.weight.detach())
+def _put_linear(out: Arrays, name: str, layer: Affine) -> None:
+    out[f"{name}.weight"], out[f"{name}.scale"] = quantised(layer)
     if layer.bias is not None:
         out[f"{name}.bias"] = layer.bias.detach().numpy()
 
@@ -54,7 +51,7 @@ def _put_linear(out: Arrays, name: str, layer: nn.Linear) -> None:
 def _put_block(out: Arrays, name: str, block: Block) -> None:
     norm = block.norm
     gain = (norm.weight * torch.rsqrt(norm.running_var + norm.eps)).detach()
-    out[f"{name}.linear"], scale = quantised(block.linear.weight.detach())
+    out[f"{name}.linear"], scale = quantised(block.linear)
     out[f"{name}.taps"] = (block.conv.weight.detach() * gain * torch.from_numpy(scale)).numpy()
     out[f"{name}.bias"] = (norm.bias.detach() - norm.running_mean * gain).numpy()
     _put_linear(out, f"{name}.context", block.context)
@@ -67,7 +64,7 @@ def tensors(net: SpikingNet) -> Arrays:
     if replace(neuron, slope=default.slope, perturbation=0.0) != default:
         raise ValueError("numpy inference runs ternary IF neurons with soft reset, θ = q/2 = 1/2.")
     out: Arrays = {
-        "table": whole_currents(net.table.weight.detach()).numpy(),
+        "table": quantised_table(net),
         "bias": net.bias.detach().numpy(),
     }
     for index in range(net.depth):
@@ -76,7 +73,7 @@ def tensors(net: SpikingNet) -> Arrays:
         _put_block(out, f"blocks.{index}", block)
     for index in range(net.depth + 1):
         readout = net.readouts[index]
-        assert isinstance(readout, nn.Linear)
+        assert isinstance(readout, Affine)
         _put_linear(out, f"readouts.{index}", readout)
     return out
 

@@ -21,10 +21,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from snn_encoder.fusion import Fused
 from snn_encoder.layout import Layout, TokenConv
 from snn_encoder.neurons import Neuron, NeuronConfig
+from snn_encoder.quantisation import rounded_currents, rounded_weights
 from snn_encoder.ratebp import BatchNorm, SpikingNeuron, Tape, prefix_means
 
 
@@ -60,6 +62,15 @@ class ModelConfig:
         return asdict(self)
 
 
+class Affine(nn.Linear):
+    """nn.Linear with weights rounded to `bits`, straight through; None leaves them real."""
+
+    bits: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, rounded_weights(self.weight, self.bits), self.bias)
+
+
 def gated(current: Tensor, norm: tuple[Tensor, Tensor], context: Tensor, layout: Layout) -> Tensor:
     """(scale c + shift) ⊙ 2σ(first half of context) + second half, per sentence."""
     gate, add = context.chunk(2, dim=-1)
@@ -80,10 +91,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int, channels: int, config: ModelConfig) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, channels, bias=False)
+        self.linear = Affine(width, channels, bias=False)
         self.conv = TokenConv(channels, config.taps)
         self.norm = BatchNorm(channels, gain=config.gain)
-        self.context = nn.Linear(width, 2 * channels)
+        self.context = Affine(width, 2 * channels)
         nn.init.zeros_(self.context.weight)
         nn.init.zeros_(self.context.bias)
         self.neuron = SpikingNeuron(Neuron(channels, config.neuron))
@@ -133,7 +144,10 @@ class SpikingNet(nn.Module):
 
     Attributes:
         depth: how many blocks take part; 0 is the table-only read-out.
+        bits: that the table is rounded to; set by `quantise`.
     """
+
+    bits: int | None = None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -144,7 +158,7 @@ class SpikingNet(nn.Module):
         self.token_neuron = SpikingNeuron(Neuron(config.width, config.neuron))
         widths = (config.width, *config.blocks)
         self.blocks = nn.ModuleList(Block(a, b, config) for a, b in pairwise(widths))
-        self.readouts = nn.ModuleList(nn.Linear(w, config.dim, bias=False) for w in widths)
+        self.readouts = nn.ModuleList(Affine(w, config.dim, bias=False) for w in widths)
         for readout in list(self.readouts)[1:]:
             assert isinstance(readout, nn.Linear)
             readout.weight.data.mul_(0.1)
@@ -193,7 +207,7 @@ class SpikingNet(nn.Module):
         if snapshots[-1] > timesteps:
             raise ValueError("a snapshot lies beyond the last step.")
         distinct, inverse = torch.unique(ids, return_inverse=True)
-        currents = self.table(distinct)
+        currents = rounded_currents(self.table(distinct), self.bits)
         if method == "bptt":
             tape = Tape(snapshots, eligible=False, layout=layout)
             steps = currents.expand(timesteps, *currents.shape)
@@ -219,3 +233,18 @@ class SpikingNet(nn.Module):
         for module in self.modules():
             if isinstance(module, BatchNorm):
                 module.frozen = frozen
+
+    def quantise(self, bits: int | None) -> None:
+        """Run with table and matrices rounded to so many bits; None for the real ones.
+
+        The weights themselves stay real, so that training can go on.
+
+        Raises:
+            ValueError: not 2 to 8 bits.
+        """
+        if bits is not None and not 2 <= bits <= 8:
+            raise ValueError(f"Weights are rounded to 2 to 8 bits, got {bits}.")
+        self.bits = bits
+        for module in self.modules():
+            if isinstance(module, Affine):
+                module.bits = bits

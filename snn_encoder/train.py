@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_encoder import evaluate, fusion, losses
-from snn_encoder.auxiliary import Heads, Hybrids
+from snn_encoder.auxiliary import FullPrecision, Heads, Hybrids, Pass
 from snn_encoder.batches import Batches, Corpus, PairSource
 from snn_encoder.data import text_chunks
 from snn_encoder.inference import SpikingEncoder
@@ -53,6 +53,8 @@ class Stage:
         firing: mean firing that the hinge allows.
         perturbation: of the initial potential.
         frozen: normalise by running statistics.
+        bits: round table and matrices to so many bits, straight through. The weight
+            "full_precision" adds block replacement with the network as the stage found it.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Stage:
     firing: float = 0.13
     perturbation: float = 0.0
     frozen: bool = False
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -193,19 +196,22 @@ class Optimisers:
 
 
 class Auxiliary(nn.Module):
-    """Heads and hybrids of a run with their own optimiser; none of it is exported."""
+    """Heads and block replacements of a run with their own optimiser; none of it is exported."""
 
-    def __init__(self, config: ModelConfig, teacher: Teacher | None) -> None:
+    def __init__(self, recipe: Recipe, net: SpikingNet, teacher: Teacher | None) -> None:
         super().__init__()
+        config = recipe.model
         widths = (config.width, *config.blocks)
         self.heads = Heads(widths, config.dim)
         layers = teacher.layers() if teacher else []
         self.hybrids = Hybrids(layers, widths, config.dim)
         self.optimiser = torch.optim.AdamW(self.parameters(), weight_decay=0.01)
+        wanted = any("full_precision" in stage.weights for stage in recipe.stages)
+        self.full_precision = FullPrecision(net) if wanted else None
 
-    def terms(self, output: Output, y: Tensor, layout: Layout, stage: Stage, step: int) -> Terms:
+    def terms(self, student: Pass, y: Tensor, stage: Stage, step: int) -> Terms:
         """Return the weighted terms; heads fade out over the stage (weight 1 − step / steps)."""
-        weights, out = stage.weights, {}
+        weights, output, out = stage.weights, student.output, {}
         if "heads" in weights or "features" in weights:
             vectors = self.heads([mean[-1] for mean in output.means])
             fade = 1 - step / stage.steps
@@ -215,9 +221,12 @@ class Auxiliary(nn.Module):
             if "features" in weights:
                 out["features"] = fade * weights["features"] * losses.features(vectors, y)
         if "hybrid" in weights:
-            level = step % len(output.levels)
-            z = self.hybrids(output.tokens(level), layout, level)
-            out["hybrid"] = weights["hybrid"] * losses.cosine(z, y)
+            out["hybrid"] = weights["hybrid"] * losses.cosine(self.hybrids(student, step), y)
+        if "full_precision" in weights and self.full_precision is not None:
+            target = self.full_precision.target(student)
+            both = (output.vectors[-1], self.full_precision(student, step))
+            value = torch.stack([losses.cosine(z, target) for z in both]).mean()
+            out["full_precision"] = weights["full_precision"] * value
         return out
 
     def step(self, rate: float) -> None:
@@ -289,7 +298,7 @@ class Trainer:
         self.recipe, self.folder = recipe, folder
         self.net = SpikingNet(recipe.model)
         self.optimisers = Optimisers(self.net)
-        self.auxiliary = Auxiliary(recipe.model, teacher)
+        self.auxiliary = Auxiliary(recipe, self.net, teacher)
         self.stage, self.step, self.seconds, self.texts = 0, 0, 0.0, 0
 
     @property
@@ -326,6 +335,10 @@ class Trainer:
         """Set the network up for a stage."""
         self.net.depth = stage.depth
         self.net.freeze_statistics(stage.frozen)
+        self.net.quantise(stage.bits)
+        partner = self.auxiliary.full_precision
+        if partner is not None and self.step == 0:  # later it comes from the checkpoint
+            partner.take(self.net)
         for module in self.net.modules():
             if isinstance(module, Neuron):
                 module.config = type(module.config)(
@@ -358,7 +371,8 @@ class Trainer:
         snapshots = (int(pick.choice(shorter)), timesteps) if shorter else (timesteps,)
         output = self.net(flat, layout, timesteps, snapshots, stage.method)
         values = terms(output, y, stage, bank, pairs)
-        values |= self.auxiliary.terms(output, y, layout, stage, self.step)
+        student = Pass(self.net, flat, layout, timesteps, snapshots, stage.method, output)
+        values |= self.auxiliary.terms(student, y, stage, self.step)
         for name, value in values.items():
             if not torch.isfinite(value):
                 raise FloatingPointError(

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_encoder import random_net, recipe
 
-from snn_encoder.export import export, whole_currents
+from snn_encoder.export import export
 from snn_encoder.inference import AGREEMENT, SpikingEncoder, WeightsError
 from snn_encoder.layout import pack
-from snn_encoder.model import SpikingNet
 from snn_encoder.neurons import Neuron, NeuronConfig
+from snn_encoder.quantisation import whole_currents
 from snn_encoder.restore import TorchEncoder
 
 TEXTS = [
@@ -32,24 +32,10 @@ TEXTS = [
 ]
 
 
-def rounded(net: SpikingNet) -> SpikingNet:
-    """Put int8-rounded weights into the torch model, as the export does."""
-
-    def grid(weight: torch.Tensor) -> torch.Tensor:
-        scale = weight.abs().amax(1, keepdim=True) / 127
-        return (weight / scale).round() * scale
-
-    with torch.no_grad():
-        net.table.weight.copy_(whole_currents(net.table.weight).float() / 128)
-        for module in net.modules():
-            if isinstance(module, torch.nn.Linear):
-                module.weight.copy_(grid(module.weight))
-    return net
-
-
 @pytest.mark.parametrize("timesteps", [1, 3, 8])
 def test_numpy_agrees_with_torch(tiny: SpikingEncoder, timesteps: int) -> None:
-    net = rounded(random_net()).double()
+    net = random_net().double()
+    net.quantise(8)
     ids = [e.ids or [100] for e in tiny._tokenizer.encode_batch(TEXTS, add_special_tokens=False)]
     flat, layout = pack(ids)
     with torch.no_grad():
@@ -217,7 +203,7 @@ def test_whole_currents_fire_when_the_real_ones_do() -> None:
     currents = torch.cat([currents, -currents])
     for timesteps in (1, 2, 4, 8):
         whole, _ = Neuron(1, NeuronConfig()).run(
-            (whole_currents(currents).float() / 128).expand(timesteps, -1)
+            (whole_currents(currents) / 128).expand(timesteps, -1)
         )
         real, _ = Neuron(1, NeuronConfig()).run(currents.expand(timesteps, -1))
         assert torch.equal(whole.any(0), real.any(0))

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_encoder import random_net
 from torch import Tensor, nn
 
 from snn_encoder import SpikingEncoder, ablate, data, train
-from snn_encoder.auxiliary import Hybrids
+from snn_encoder.auxiliary import FullPrecision, Hybrids, Pass
 from snn_encoder.batches import Batches, Corpus, neighbours
 from snn_encoder.layout import pack
-from snn_encoder.model import ModelConfig
+from snn_encoder.model import ModelConfig, Output, SpikingNet
 from snn_encoder.teacher import VectorCache
 from snn_encoder.train import Recipe, Stage, Trainer, load_recipe, run
 
@@ -30,8 +31,13 @@ STAGES = (
         "block", steps=4, depth=1, batch=32, run=8, timesteps=(4,), snapshots=(1, 2),
         weights=WEIGHTS,
     ),
+    Stage(
+        "int4", steps=3, depth=1, batch=32, run=8, timesteps=(2,), bits=4,
+        weights={"cosine": 1.0, "full_precision": 0.5},
+    ),
 )  # fmt: skip
-RECIPE = Recipe("tiny", ModelConfig(width=16, blocks=(12,), dim=384), SPEC, STAGES, clusters=5)
+TINY = ModelConfig(width=16, blocks=(12,), dim=384)
+RECIPE = Recipe("tiny", TINY, SPEC, STAGES, clusters=5)
 
 
 @pytest.fixture
@@ -85,15 +91,16 @@ def test_interrupted_run_resumes_to_the_same_losses(
 
     parts: list[dict[str, float]] = []
     halves = arguments(corpus_folder, tmp_path / "parts", "--max-minutes", "0")
-    for _ in range(7):  # each call takes one step, is stopped, and saves
+    for _ in range(10):  # each call takes one step, is stopped, and saves
         trainer = Trainer(RECIPE, tmp_path / "parts")
         if trainer.checkpoint.exists():
             trainer.resume()
         losses_of(trainer, parts)
         run(trainer, halves, cache)
-    assert len(whole) == 7
+    assert len(whole) == 10
     assert parts == whole
-    assert {"cosine", "relational", "self_teacher", "heads", "bank", "firing"} <= set(whole[-1])
+    assert {"cosine", "relational", "self_teacher", "heads", "bank", "firing"} <= set(whole[6])
+    assert set(whole[-1]) == {"cosine", "full_precision", "firing"}
 
 
 def test_training_lowers_the_loss(corpus_folder: Path, cache: VectorCache, tmp_path: Path) -> None:
@@ -124,7 +131,7 @@ def test_evaluation_during_training_is_logged(
     trainer = Trainer(RECIPE, tmp_path)
     run(trainer, arguments(corpus_folder, tmp_path, "--dev", str(dev)), cache)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [row["stage"] for row in rows] == ["table", "block"]
+    assert [row["stage"] for row in rows] == ["table", "block", "int4"]
     assert rows[0]["dev recall@10 T=1"] == 1.0
 
 
@@ -237,15 +244,73 @@ def test_hybrids_train_the_student_and_leave_the_teacher_alone() -> None:
     assert [hybrids.first(k) for k in (0, 1)] == [2, 4]
     assert all("_layers" not in name for name, _ in hybrids.named_parameters())
     ids = [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
-    flat, layout = pack(ids)
-    rates = torch.randn(len(flat), 7, requires_grad=True)
-    z = hybrids(rates, layout, 0)
+    rates = [torch.randn(9, width, requires_grad=True) for width in (7, 5)]
+
+    def batch(texts: list[list[int]]) -> Pass:
+        flat, layout = pack(texts)
+        rows = [level[None, : len(flat)] for level in rates]
+        output = Output(torch.empty(0), torch.empty(0), [], rows, torch.arange(len(flat)))
+        return Pass(SpikingNet(TINY), flat, layout, 1, (1,), "rate_M", output)
+
+    z = hybrids(batch(ids), step=2)
     torch.autograd.backward(z.sin().sum())
-    assert rates.grad is not None
-    assert (rates.grad.abs().sum(1) > 0).all()
+    assert rates[0].grad is not None
+    assert (rates[0].grad.abs().sum(1) > 0).all()
+    assert rates[1].grad is None
     assert all(p.grad is None for layer in layers for p in layer.parameters())
-    _, one = pack([ids[0]])
-    torch.testing.assert_close(hybrids(rates[:3], one, 0)[0], z[0])
+    torch.testing.assert_close(hybrids(batch(ids[:1]), step=2)[0], z[0])
+
+
+def test_full_precision_blocks_take_over_behind_the_cut() -> None:
+    partner, net = random_net(seed=1), random_net(seed=2).train()
+    net.quantise(3)
+    replacement = FullPrecision(partner)
+    flat, layout = pack([[5, 9, 9, 300], [7], [40, 41, 42]])
+    output = net(flat, layout, 4)
+    student = Pass(net, flat, layout, 4, (4,), "rate_M", output)
+    torch.autograd.backward(replacement(student, step=3).sin().sum())
+    learns = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
+    parts = {name.rsplit(".", 1)[0] for name in learns}
+    assert {"table", "blocks.0.linear", "blocks.0.context", "readouts.0", "readouts.1"} <= parts
+    assert not {name for name in parts if name.startswith(("blocks.1", "readouts.2"))}
+    assert all(p.grad is None for p in replacement.parameters())
+    # in front of itself, unrounded, every cut is the network itself
+    net.quantise(None)
+    itself = FullPrecision(net.eval())
+    same = Pass(net, flat, layout, 4, (4,), "rate_M", net(flat, layout, 4))
+    for step in range(2):
+        torch.testing.assert_close(itself(same, step), same.output.vectors[-1])
+    torch.testing.assert_close(itself.target(same), same.output.vectors[-1])
+
+
+def test_partner_is_the_network_before_its_weights_were_rounded(
+    corpus_folder: Path, cache: VectorCache, tmp_path: Path
+) -> None:
+    trainer = Trainer(RECIPE, tmp_path)
+    found: list[dict[str, Tensor]] = []
+    enter = trainer.enter
+
+    def spy(stage: Stage) -> None:
+        if stage.bits is not None:
+            found.append({k: v.clone() for k, v in trainer.net.state_dict().items()})
+        enter(stage)
+
+    trainer.enter = spy  # type: ignore[method-assign]
+    run(trainer, arguments(corpus_folder, tmp_path), cache)
+    assert trainer.net.bits == 4
+    partner = trainer.auxiliary.full_precision
+    assert partner is not None
+    assert partner.partner.bits is None
+    for name, value in partner.partner.state_dict().items():
+        assert torch.equal(value, found[0][name])
+    assert not torch.equal(trainer.net.table.weight, found[0]["table.weight"])
+
+
+def test_last_stage_of_an_ablation_takes_a_quarter_of_the_steps() -> None:
+    row = next(row for row in ablate.ROWS if row.last is not None)
+    first, last = ablate.recipe_of(row, 40).stages
+    assert (first.steps, first.bits) == (30, None)
+    assert (last.steps, last.bits) == (10, 4)
 
 
 @pytest.mark.parametrize("name", ["nano", "small", "base"])
