@@ -38,7 +38,8 @@ CORPUS = {
 }
 BASE = Stage("ablation", steps=200, depth=1, batch=256, run=64, timesteps=(4,), rate=2e-3)
 BASE = replace(BASE, table_rate=4e-3)
-INT4 = replace(BASE, bits=4, rate=1e-3, table_rate=2e-3)
+LAST = replace(BASE, rate=1e-3, table_rate=2e-3)
+PARTNER = {"cosine": 1.0, "relational": 1.0, "full_precision": 0.5}
 WIDE = ModelConfig(width=384, blocks=(384,))
 TERNARY = NeuronConfig()
 BINARY = NeuronConfig(kind="binary", threshold=1.0)
@@ -136,10 +137,13 @@ ROWS = (
     Row("no cosine loss", stage=replace(BASE, weights={"cosine": 0.0, "relational": 1.0})),
     Row("int8 after training", bits=8),
     Row("int4 after training", bits=4),
-    Row("int4 in the last quarter of training", last=INT4),
+    Row("int4 in the last quarter of training", last=replace(LAST, bits=4)),
+    Row("the same with block replacement, int4", last=replace(LAST, bits=4, weights=PARTNER)),
+    Row("2 bits after training", bits=2),
+    Row("2 bits in the last quarter of training", last=replace(LAST, bits=2)),
     Row(
-        "the same with block replacement",
-        last=replace(INT4, weights={"cosine": 1.0, "relational": 1.0, "full_precision": 0.5}),
+        "the same with block replacement, 2 bits",
+        last=replace(LAST, bits=2, weights=PARTNER),
     ),
 )
 

@@ -22,12 +22,15 @@ def whole_currents(table: Tensor, bits: int = 8) -> Tensor:
     """Return table currents as whole numbers of 1 / 2^(bits − 1), cut towards zero.
 
     Training against firing leaves many currents just below 1 / 2T, the least that fires within T
-    steps. In these units that is a whole number for T = 1, 2, 4, 8 (from 5 bits on), so cutting
-    moves no current across it, where rounding would. Currents beyond ± 1 fire at every step all
-    the same.
+    steps. In these units that is a whole number (up to T = 8 from 5 bits on, up to T = 4 with 4),
+    so cutting moves no current across it, where rounding would. With 2 or 3 bits it is none, and
+    cutting would silence too many: there they are rounded. Currents beyond ± 1 fire at every
+    step all the same.
     """
     most = 1 << (bits - 1)
-    return (table.clamp(-1, 1) * most).trunc().clamp(1 - most, most - 1)
+    currents = table.clamp(-1, 1) * most
+    whole = currents.trunc() if bits >= 4 else currents.round()
+    return whole.clamp(1 - most, most - 1)
 
 
 class _StraightThrough(torch.autograd.Function):

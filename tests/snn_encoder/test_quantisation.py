@@ -31,12 +31,17 @@ def test_rows_have_at_most_so_many_levels_and_no_error_beyond_half_of_one(
     torch.testing.assert_close(found.abs().amax(1), weight.abs().amax(1))
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [4, 5, 8])
 def test_currents_are_cut_to_whole_units_below_one(bits: int) -> None:
     unit = 2.0 ** (1 - bits)
     currents = torch.tensor([0.0, 0.99 * unit, 1.01 * unit, -1.01 * unit, 0.999, 3.0, -3.0])
     wanted = torch.tensor([0.0, 0.0, unit, -unit, 1 - unit, 1 - unit, unit - 1])
     assert torch.equal(rounded_currents(currents, bits), wanted)
+
+
+def test_currents_of_few_bits_are_rounded() -> None:
+    currents = torch.tensor([0.2, 0.3, -0.3, 0.9, -2.0])
+    assert torch.equal(rounded_currents(currents, 2), torch.tensor([0.0, 0.5, -0.5, 0.5, -0.5]))
 
 
 def test_gradient_passes_as_if_nothing_had_been_rounded() -> None:
