@@ -1,7 +1,9 @@
 """Speed of the spiking encoder beside MiniLM in torch: `python -m evals.speed.encoder`.
 
 Texts of 30 tokens, tokenizer included, best of several runs after a warm-up, and the median
-latency of one short query. The mode that is timed is the mode that is scored.
+latency of one short query. The mode that is timed is the mode that is scored. With --onnx each
+tier's ONNX model runs in onnxruntime too; OMP_NUM_THREADS and RAYON_NUM_THREADS limit numpy's and
+the tokenizer's threads, --threads those of torch and onnxruntime.
 """
 
 from __future__ import annotations
@@ -74,6 +76,37 @@ def minilm(threads: int) -> Callable[[Sequence[str]], np.ndarray]:
     return teacher.encode
 
 
+def in_onnxruntime(
+    encoder: SpikingEncoder, timesteps: int, threads: int, batch_size: int = 64
+) -> Callable[[Sequence[str]], np.ndarray]:
+    """Return the encoder's ONNX model behind its tokenizer, in batches of similar length."""
+    import onnxruntime
+
+    from snn_encoder.onnx_export import onnx_model
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        onnx_model(encoder, timesteps).SerializeToString(), options, ["CPUExecutionProvider"]
+    )
+
+    def encode(batch: Sequence[str]) -> np.ndarray:
+        ids = encoder._tokenize(batch)
+        out = np.empty((len(ids), encoder.dim), np.float32)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            tokens = np.zeros((len(rows), len(ids[rows[-1]])), np.int64)
+            mask = np.zeros_like(tokens)
+            for index, row in enumerate(rows):
+                tokens[index, : len(ids[row])] = ids[row]
+                mask[index, : len(ids[row])] = 1
+            (out[rows],) = session.run(None, {"input_ids": tokens, "attention_mask": mask})
+        return out
+
+    return encode
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evals.speed.encoder", description=__doc__)
     parser.add_argument("--encoders", nargs="*", default=["nano", "small"])
@@ -81,6 +114,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-minilm", action="store_true")
+    parser.add_argument("--onnx", action="store_true", help="time onnxruntime beside numpy")
     parser.add_argument(
         "--cpu-time",
         action="store_true",
@@ -101,12 +135,18 @@ def main() -> None:
             def run(batch: Sequence[str], steps: int = steps) -> np.ndarray:
                 return encoder.encode(batch, steps)  # noqa: B023
 
-            speed = throughput(run, texts(2048), args.runs, clock)
-            row: dict[str, Any] = {"encoder": f"{encoder.name} {encoder.version}", "T": steps}
-            row |= {"texts/s": round(speed), "query ms p50": round(latency(run), 3)}
-            if not args.no_minilm:
-                row["times MiniLM"] = round(speed / float(rows[0]["texts/s"]), 1)
-            rows.append(row)
+            name_and_version = f"{encoder.name} {encoder.version}"
+            ways: dict[str, Callable[[Sequence[str]], np.ndarray]] = {name_and_version: run}
+            if args.onnx:
+                model = in_onnxruntime(encoder, steps, args.threads)
+                ways[f"{name_and_version}, onnxruntime"] = model
+            for label, encode in ways.items():
+                speed = throughput(encode, texts(2048), args.runs, clock)
+                row: dict[str, Any] = {"encoder": label, "T": steps}
+                row |= {"texts/s": round(speed), "query ms p50": round(latency(encode), 3)}
+                if not args.no_minilm:
+                    row["times MiniLM"] = round(speed / float(rows[0]["texts/s"]), 1)
+                rows.append(row)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     unit = "processor seconds of one thread" if args.cpu_time else "wall seconds"
     found = {"machine": machine, "seconds": unit, "tokens": TOKENS, "rows": rows}
