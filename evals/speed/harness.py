@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.encoders import load_encoder
+from evals.files import find_file
 from evals.history import History
 from evals.results import measured_code, rounded
 from evals.systems import Recalled, System, hymem_systems
@@ -118,7 +119,7 @@ class TimedLLM:
         return self._llm.complete(messages, schema)
 
     def stream(self, messages: Sequence[Mapping[str, str]]) -> Iterator[str | Completion]:
-        return self._llm.stream(messages)
+        yield from self._llm.stream(messages)
 
 
 def measure(
@@ -188,7 +189,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
     finally:
         server.terminate()
+    file = find_file("locomo", arguments.data)
     report = {
+        "kind": "harness",
+        "data": {"name": file.name, "sha256": file.sha256},
         "seconds a call": arguments.seconds,
         "in flight": IN_FLIGHT,
         "machine": {"processors": os.cpu_count(), "load before": load},
