@@ -136,6 +136,14 @@ def export(net: SpikingNet, folder: Path, recipe: Recipe, timesteps: int) -> dic
     return config
 
 
+def trained(recipe: Recipe, folder: Path) -> Trainer:
+    """Return a run at its last checkpoint, its network as deep as the stage it has reached."""
+    trainer = Trainer(recipe, folder)
+    trainer.resume()
+    trainer.enter(recipe.stages[min(trainer.stage, len(recipe.stages) - 1)])
+    return trainer
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m snn_encoder.export", description=__doc__)
     parser.add_argument("--config", default="small", help="nano, small, base or a TOML file")
@@ -144,9 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--timesteps", type=int, default=2, help="default T of the encoder")
     args = parser.parse_args(argv)
     recipe = load_recipe(args.config)
-    trainer = Trainer(recipe, args.run)
-    trainer.resume()
-    trainer.enter(recipe.stages[min(trainer.stage, len(recipe.stages) - 1)])
+    trainer = trained(recipe, args.run)
     config = export(trainer.net, args.out, recipe, args.timesteps)
     (args.out / "README.md").write_text(model_card(recipe, config, trainer), encoding="utf-8")
     print(json.dumps(config, indent=2))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 
 from snn_encoder.model import ModelConfig, SpikingNet
+from snn_encoder.neurons import NeuronConfig
 from snn_encoder.train import Recipe
 
 
-def random_net(blocks: tuple[int, ...] = (24, 20), seed: int = 0) -> SpikingNet:
+def random_net(
+    blocks: tuple[int, ...] = (24, 20), seed: int = 0, neuron: NeuronConfig | None = None
+) -> SpikingNet:
     """Return a network in evaluation mode whose every weight matters."""
     torch.manual_seed(seed)
-    net = SpikingNet(ModelConfig(width=32, blocks=blocks, dim=16))
+    net = SpikingNet(ModelConfig(width=32, blocks=blocks, dim=16, neuron=neuron or NeuronConfig()))
     for name, parameter in net.named_parameters():
         if "context" in name or name.startswith("bias"):
             torch.nn.init.normal_(parameter, std=0.3)
