@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from snn_encoder.layout import Layout
 from snn_encoder.model import Output, SpikingNet
 
+_GROUP = 32  # sentences of like length that the teacher's layers take at once, padded
+
 
 class Heads(nn.Module):
     """One linear map a level, from mean rates [B, width] to vectors [B, dim]."""
@@ -101,13 +103,18 @@ class Hybrids(BlockReplacement):
         return len(student.output.levels)
 
     def mixed(self, student: Pass, level: int) -> Tensor:
-        layout = student.layout
+        lengths = student.layout.lengths
         hidden = self.connectors[level](student.output.tokens(level))
-        width = int(layout.lengths.max())
-        place = torch.cat([torch.arange(n) for n in layout.lengths.tolist()])
-        padded = hidden.new_zeros(layout.count, width, hidden.shape[-1])
-        padded = padded.index_put((layout.segment, place), hidden)
-        valid = torch.arange(width)[None] < layout.lengths[:, None]
+        sentences = hidden.split(lengths.tolist())  # type: ignore[no-untyped-call]
+        order = lengths.argsort()
+        groups = [self._rest([sentences[i] for i in group], level) for group in order.split(_GROUP)]
+        return torch.cat(groups)[order.argsort()]
+
+    def _rest(self, sentences: list[Tensor], level: int) -> Tensor:
+        """Return the vectors that the remaining layers make of sentences [length, d] each."""
+        lengths = torch.tensor([len(rows) for rows in sentences], device=sentences[0].device)
+        padded = nn.utils.rnn.pad_sequence(sentences, batch_first=True)
+        valid = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
         mask = torch.where(valid, 0.0, torch.finfo(torch.float32).min)[:, None, None]
         for layer in self._layers[self.first(level) :]:
             out: Any = layer(padded, mask)
