@@ -105,10 +105,12 @@ class Hybrids(BlockReplacement):
     def mixed(self, student: Pass, level: int) -> Tensor:
         lengths = student.layout.lengths
         hidden = self.connectors[level](student.output.tokens(level))
-        sentences = hidden.split(lengths.tolist())  # type: ignore[no-untyped-call]
+        sentences = hidden.split(lengths.tolist())
         order = lengths.argsort()
-        groups = [self._rest([sentences[i] for i in group], level) for group in order.split(_GROUP)]
-        return torch.cat(groups)[order.argsort()]
+        rows = order.tolist()
+        groups = [rows[i : i + _GROUP] for i in range(0, len(rows), _GROUP)]
+        found = [self._rest([sentences[i] for i in group], level) for group in groups]
+        return torch.cat(found)[order.argsort()]
 
     def _rest(self, sentences: list[Tensor], level: int) -> Tensor:
         """Return the vectors that the remaining layers make of sentences [length, d] each."""
