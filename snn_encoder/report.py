@@ -1,8 +1,8 @@
 """Write the tables of snn_encoder/README.md: `python -m snn_encoder.report`.
 
 Results lie in snn_encoder/results: quality.json from `evals.encoder`, speed.json from
-`evals.speed.encoder`, activity-TIER.json from `snn_encoder.evaluate --activity`, ablation.json
-from `snn_encoder.ablate`.
+`evals.speed.encoder`, onnx.json from the same with --onnx, activity-TIER.json from
+`snn_encoder.evaluate --activity`, ablation.json from `snn_encoder.ablate`.
 """
 
 from __future__ import annotations
@@ -65,6 +65,16 @@ def speed() -> str:
     return f"{results['machine']}; {results['seconds']}.\n\n{table(head, rows)}"
 
 
+def onnx() -> str:
+    results = load("onnx.json")
+    rows = [
+        [own["encoder"], str(own["T"]), f"{own['texts/s']:,}", f"{other['texts/s']:,}"]
+        for own, other in zip(results["rows"][::2], results["rows"][1::2], strict=True)
+    ]
+    head = ["encoder", "T", "numpy, texts/s", "onnxruntime, texts/s"]
+    return f"{results['machine']}; {results['seconds']}.\n\n{table(head, rows)}"
+
+
 def activity() -> str:
     head = [
         "tier", "T", "mean firing", "by level", "dead", "saturated", "adds a text",
@@ -113,6 +123,7 @@ def costs() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "quality": quality,
     "speed": speed,
+    "onnx": onnx,
     "activity": activity,
     "ablation": ablation,
     "costs": costs,
