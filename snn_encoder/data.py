@@ -7,7 +7,6 @@ import lzma
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 CHUNK = 2048
@@ -113,35 +112,6 @@ def third_person(lines: Sequence[str], count: int, rng: random.Random) -> list[s
     return out
 
 
-def edited(lines: Sequence[str], count: int, rng: random.Random) -> list[str]:
-    """Return `count` texts in groups of four: a line, and it with one word changed three ways.
-
-    A word makes way for one that follows the same word elsewhere, changes places with another,
-    or is left out. Four texts that share almost all of their words, one after another, are
-    negatives that a sum over words tells apart badly: the teacher says how much each differs.
-    """
-    short = [words for line in lines if 4 <= len(words := line.split()) <= 16]
-    following: dict[str, list[str]] = {}
-    for words in short:
-        for word, after in pairwise(words):
-            following.setdefault(word.lower(), []).append(after)
-    out = []
-    for words in rng.sample(short, min(len(short), count // 4)):
-        place = rng.randrange(1, len(words))
-        after = rng.choice(following[words[place - 1].lower()])
-        a, b = sorted(rng.sample(range(len(words)), 2))
-        swapped = [*words[:a], words[b], *words[a + 1 : b], words[a], *words[b + 1 :]]
-        left_out = rng.randrange(len(words))
-        versions = (
-            words,
-            [*words[:place], after, *words[place + 1 :]],
-            swapped,
-            [*words[:left_out], *words[left_out + 1 :]],
-        )
-        out += [" ".join(version) for version in versions]
-    return out
-
-
 def dataset_lines(name: str) -> list[str]:
     """Return the texts of a `datasets` data set: the train split's first text column."""
     from datasets import load_dataset
@@ -157,8 +127,8 @@ def text_chunks(source: str, spec: Mapping[str, Mapping[str, int]]) -> Iterator[
     Args:
         source: a folder whose corpora `spec` names, searched recursively; or a text file, one
             text a line, or the name of a `datasets` data set, which are taken whole.
-        spec: tables `lines`, `windows`, `edited`, `third_person` and `pairs`, each from a corpus'
-            name to a count of texts. A pair counts as one and gives both of its texts.
+        spec: tables `lines`, `windows`, `third_person` and `pairs`, each from a corpus' name to
+            a count of texts. A pair counts as one and gives both of its texts.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -178,8 +148,6 @@ def text_chunks(source: str, spec: Mapping[str, Mapping[str, int]]) -> Iterator[
                 texts = [text for q, p, _ in pairs[:count] for text in (q, p)]
             elif kind == "windows":
                 texts = windows(read_lines(path), count, rng)
-            elif kind == "edited":
-                texts = edited(read_lines(path), count, rng)
             elif kind == "third_person":
                 texts = third_person(read_lines(path), count, rng)
             else:

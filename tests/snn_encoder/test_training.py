@@ -350,19 +350,3 @@ def test_start_is_the_trained_table_until_a_block_earns_its_read_out(
     run(trainer, arguments(corpus_folder, tmp_path), cache)
     assert all(torch.equal(a, b) for a, b in zip(tokens, kept, strict=True))
     assert trainer.net.readouts[1].weight.any()
-
-
-def test_edited_lines_differ_by_a_word() -> None:
-    lines = [
-        "the old cat sleeps on a warm mat",
-        "too short",
-        "the dog sleeps in the garden all day",
-    ]
-    found = data.edited(lines, 8, random.Random(0))
-    assert len(found) == 8
-    for whole, replaced, swapped, shorter in (found[:4], found[4:]):
-        words = whole.split()
-        assert whole in lines
-        assert sum(a != b for a, b in zip(words, replaced.split(), strict=True)) <= 1
-        assert sorted(swapped.split()) == sorted(words)
-        assert len(shorter.split()) == len(words) - 1
