@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -320,7 +321,8 @@ class _Shared:
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The bill of what is still to be asked. ``ratio`` turned our token counts into the endpoint's;
-    it was learned from ``calibrated_on`` records of this run, or is 1."""
+    it was learned from ``calibrated_on`` records of this run, or is 1. ``margin95``: so many input
+    tokens of the questions are uncertain, judged by how the ratio varies among these records."""
 
     questions: int
     calls: int
@@ -330,6 +332,7 @@ class Prediction:
     usd: float | None
     ratio: float
     calibrated_on: int
+    margin95: int | None
 
 
 def predict(
@@ -351,7 +354,8 @@ def predict(
     answered: Mapping[str, Record] = (
         {} if run is None else {record.question: record for record in run.answered}
     )
-    counted_done = counted_open = build = calls = questions = 0
+    counted: list[tuple[int, int]] = []  # of those answered: our count, and the endpoint's
+    counted_open = build = calls = questions = 0
     for history, items in todo(task, set(), limit):
         before = counter.input_tokens
         reader = answerer.load(history)
@@ -363,7 +367,7 @@ def predict(
                 reader.answer(question)
                 spent = counter.input_tokens - before
                 if question.id in answered:
-                    counted_done += spent
+                    counted.append((spent, tokens_of(answered[question.id].usage)))
                 else:
                     questions += 1
                     counted_open += spent
@@ -371,10 +375,28 @@ def predict(
                 advance()
         finally:
             reader.close()
-    real = sum(tokens_of(record.usage) for record in answered.values())
-    ratio = real / counted_done if counted_done else 1.0
+    ratio, error = ratio_estimate(counted, counted_open, questions)
     said = sum(tokens_of(record.usage, "output_tokens") for record in answered.values())
     output = questions * (said / len(answered) if answered else ASSUMED_OUTPUT)
     sent, build = round(ratio * counted_open), round(ratio * build)
     usd = price(sent + build, round(output))
-    return Prediction(questions, calls, sent, round(output), build, usd, ratio, len(answered))
+    margin = None if error is None else round(1.96 * error)
+    return Prediction(
+        questions, calls, sent, round(output), build, usd, ratio, len(counted), margin
+    )
+
+
+def ratio_estimate(
+    pairs: Sequence[tuple[float, float]], total: float, n: int
+) -> tuple[float, float | None]:
+    """The ratio of the second to the first of ``pairs`` (1 without any), and the standard error of
+    the ratio times ``total``, the sum of ``n`` more firsts; ``None`` from fewer than two pairs."""
+    whole = sum(first for first, _ in pairs)
+    if not whole:
+        return 1.0, None
+    ratio = sum(second for _, second in pairs) / whole
+    if len(pairs) < 2:
+        return ratio, None
+    square = sum((second - ratio * first) ** 2 for first, second in pairs) / (len(pairs) - 1)
+    of_ratio = math.sqrt(len(pairs) * square) / whole
+    return ratio, math.sqrt((total * of_ratio) ** 2 + n * square)

@@ -485,8 +485,22 @@ def test_a_dry_run_of_hymem_itself_predicts_its_questions_and_its_build(
     assert prediction["build_input_tokens"] > 0  # of the second conversation
     run_cli(capsys, *arguments)
     real = server.input_tokens - paid
+    assert prediction["margin95"] >= 0
     predicted = prediction["input_tokens"] + prediction["build_input_tokens"]
     assert abs(predicted - real) <= 0.05 * real
+
+
+def test_the_ratio_and_its_error_by_hand() -> None:
+    assert generate.ratio_estimate([], 100, 1) == (1.0, None)
+    assert generate.ratio_estimate([(10, 12)], 100, 1) == (1.2, None)
+    assert generate.ratio_estimate([(10, 12), (20, 24)], 100, 5) == (
+        1.2,
+        pytest.approx(0, abs=1e-9),
+    )
+    # ratio 1, residuals +2 and -2: variance 8; of the ratio sqrt(2 * 8) / 20 = 0.2
+    ratio, error = generate.ratio_estimate([(10, 12), (10, 8)], 100, 3)
+    assert ratio == 1.0
+    assert error == pytest.approx((20**2 + 3 * 8) ** 0.5)
 
 
 # -- the pool --
