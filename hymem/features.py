@@ -23,6 +23,7 @@ DENSE_WEIGHT = 4.0
 NO_MATCH = DENSE_WEIGHT * FLOOR
 # Turns on either side of a turn whose match counts for it: an answer follows its question.
 RADIUS = 2
+_STEPS = np.array([[step] for step in range(-RADIUS, RADIUS + 1) if step])
 # A session is judged by its best few turns.
 SESSION_BEST = 3
 
@@ -90,27 +91,27 @@ def table(found: Candidates, named: NDArray[np.bool_], nearness: Floats) -> Tabl
     unit, unit_match = unit[rows], unit_match[rows]
     session, position = found.session[rows], found.position[rows]
     near = _neighbours(session, position)
+    near_dense, near_lexical = _take(dense, near, FLOOR), _take(lexical, near, 0.0)
     columns = [
         dense,
         lexical,
         found.lexical[rows] / max(found.lexical_max, 1e-6),
         _log_rank(dense),
         _log_rank(lexical),
-        *(_take(dense, at, FLOOR) for at in near),
-        *(_take(lexical, at, 0.0) for at in near),
-        _session_best(dense, session, FLOOR),
-        _session_best(lexical, session, 0.0),
+        *near_dense,
+        *near_lexical,
+        *_session_best(np.array([dense, lexical]), session, np.array([[FLOOR], [0.0]])),
         unit >= 0,
-        np.where(unit >= 0, all_dense[unit], FLOOR),
-        np.where(unit >= 0, all_lexical[unit], 0.0),
+        _take(all_dense, unit, FLOOR),
+        _take(all_lexical, unit, 0.0),
         _log_rank(unit_match),
-        np.maximum(_take(unit_match, near[1], NO_MATCH), _take(unit_match, near[2], NO_MATCH)),
-        np.maximum(nearness[rows], np.where(unit >= 0, nearness[unit], 0.0)),
+        _take(unit_match, near[RADIUS - 1 : RADIUS + 1], NO_MATCH).max(axis=0),
+        np.maximum(nearness[rows], _take(nearness, unit, 0.0)),
         named[rows],
         np.log1p(found.tokens[rows]),
     ]
     leads = unit_match > match[rows]
-    return Table(rows, unit, leads, np.column_stack(columns).astype(np.float64))
+    return Table(rows, unit, leads, np.array(columns, np.float64).T)
 
 
 def _links(found: Candidates) -> tuple[Ints, Ints]:
@@ -134,18 +135,20 @@ def _best_unit(match: Floats, units: Ints, turns: Ints) -> tuple[Ints, Floats]:
     return row, best
 
 
-def _neighbours(session: Ints, position: Ints) -> list[Ints]:
+def _neighbours(session: Ints, position: Ints) -> Ints:
     """For each item (sorted by session and position), the index of the item two before, one before,
-    one after and two after it in its session, or -1."""
+    one after and two after it in its session, or -1: ``int64[4, m]``."""
     place = session * (int(position.max(initial=0)) + 2 * RADIUS + 1) + position
-    wanted = [place + step for step in range(-RADIUS, RADIUS + 1) if step]
-    found = np.searchsorted(place, np.concatenate(wanted)).reshape(len(wanted), -1)
-    found = np.minimum(found, len(place) - 1)
-    return [np.where(place[at] == aim, at, -1) for at, aim in zip(found, wanted, strict=True)]
+    wanted = place + _STEPS
+    found = np.minimum(np.searchsorted(place, wanted.ravel()), len(place) - 1)
+    found = found.reshape(wanted.shape)
+    return np.where(place[found] == wanted, found, -1)
 
 
 def _take(values: Floats, at: Ints, missing: float) -> Floats:
-    return np.where(at >= 0, values[at], missing)
+    """``values[at]``, and ``missing`` where ``at`` is -1."""
+    taken: Floats = np.append(values, missing)[at]
+    return taken
 
 
 def _log_rank(values: Floats) -> Floats:
@@ -155,15 +158,19 @@ def _log_rank(values: Floats) -> Floats:
     return -np.log1p(ranks)
 
 
-def _session_best(values: Floats, session: Ints, missing: float) -> Floats:
-    """For each item, the mean of the best ``SESSION_BEST`` values of its session."""
-    order = np.lexsort((-values, session))
-    ranked, owner = values[order], session[order]
-    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-    size = np.diff(np.r_[first, len(owner)])
-    rank = np.arange(len(owner)) - np.repeat(first, size)
-    total = np.add.reduceat(np.where(rank < SESSION_BEST, ranked, 0.0), first)
+def _session_best(columns: Floats, session: Ints, missing: Floats) -> Floats:
+    """For each item (sorted by session), the mean of the best ``SESSION_BEST`` values of its
+    session; a session with fewer is filled up with ``missing``. ``columns``: ``float64[k, m]``;
+    ``missing``: ``float64[k, 1]``."""
+    first = np.flatnonzero(np.append(True, session[1:] != session[:-1]))
+    size = np.diff(np.append(first, len(session)))
+    place = np.arange(len(session))
+    counts = place - np.repeat(first, size) < SESSION_BEST
+    # Sessions lie further apart than values do, so one sort ranks the values of each.
+    apart = 2 * np.ptp(columns) + 1
+    keys = np.repeat(np.arange(len(first)), size) * apart - columns
+    ranked = np.take_along_axis(columns, np.argsort(keys, axis=1, kind="stable"), axis=1)
+    total = np.add.reduceat(np.where(counts, ranked, 0.0), first, axis=1)
     mean = (total + missing * np.maximum(SESSION_BEST - size, 0)) / SESSION_BEST
-    spread = np.empty(len(values))
-    spread[order] = np.repeat(mean, size)
+    spread: Floats = np.repeat(mean, size, axis=1)
     return spread

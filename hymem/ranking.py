@@ -26,9 +26,10 @@ NEWER = 2.5
 # LOCOMO, development half); FOUND was fitted on scopes of this many turns.
 CHANCE = 0.0325
 CALIBRATED_TURNS = 550
+# Without a vector, the share of a full lexical match from which on something is found.
 WORDS_ALONE = 0.5
 # Ranks that the light tier holds as a rule, and how far down the tail is looked at.
-LIGHT_RANKS = 25
+LIGHT_RANKS = 30
 TAIL_RANKS = 100
 
 
@@ -38,8 +39,7 @@ def logits(items: Table) -> Floats:
     Questions that name a speaker ("What did Ana say?") are told from first-person ones ("What did I
     buy?"): among several people it matters who said a thing, and the weights differ.
     """
-    named = bool(items.values[:, NAMES.index("named")].any())
-    model = RELEVANCE_NAMED if named else RELEVANCE
+    model = RELEVANCE_NAMED if _names_someone(items) else RELEVANCE
     result: Floats = items.values @ np.array([model[name] for name in NAMES]) + model["bias"]
     return result
 
@@ -69,15 +69,23 @@ def probability(scores: Floats) -> Floats:
     return result
 
 
-def coverage(found: Candidates) -> float:
-    """The best lexical match as a share of that of a text with every word of the question."""
-    return float(found.lexical.max(initial=0.0)) / max(found.lexical_max, 1e-6)
-
-
-def is_found(found: Candidates) -> bool:
+def is_found(found: Candidates, items: Table) -> bool:
     """Whether memory holds anything on the question."""
-    dense = float(found.dense.max()) - chance(found.turns_total)
-    return _combine(FOUND, dense=dense, coverage=coverage(found)) >= 0
+    known = presence(found, items)
+    if not found.dense.any():  # the question has no vector
+        return known["coverage"] >= WORDS_ALONE
+    return _combine(FOUND, **known) >= 0
+
+
+def presence(found: Candidates, items: Table) -> dict[str, float]:
+    """What tells whether memory holds anything on the question: the best cosine, the best lexical
+    match as a share of that of a text with every word of the question, and whether the question
+    names someone who speaks in this memory."""
+    return {
+        "dense": float(found.dense.max()) - chance(found.turns_total),
+        "coverage": float(found.lexical.max(initial=0.0)) / max(found.lexical_max, 1e-6),
+        "named": float(_names_someone(items)),
+    }
 
 
 def chance(turns: int) -> float:
@@ -97,6 +105,10 @@ def sufficiency(scores: Floats) -> dict[str, float]:
     ranked = np.sort(probability(scores))[::-1]
     tail = float(ranked[LIGHT_RANKS:TAIL_RANKS].sum())
     return {"top": float(np.log(ranked[0])), "tail": float(np.log(tail + 1e-4))}
+
+
+def _names_someone(items: Table) -> bool:
+    return bool(items.values[:, NAMES.index("named")].any())
 
 
 def _combine(weights: dict[str, float], **values: float) -> float:

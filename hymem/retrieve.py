@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Best dense and best lexical matches that are scored, per hit asked for and at least.
 CANDIDATES_PER_HIT = 3
-CANDIDATES = 64
+CANDIDATES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Retriever:
         if not len(found.ids):
             return Retrieval((), 0.0, False, vector)
         scores = ranking.lexical_logits(items) if vector is None else ranking.logits(items)
-        is_found, confidence = ranking.is_found(found), ranking.confidence(scores)
+        is_found, confidence = ranking.is_found(found, items), ranking.confidence(scores)
         scores = ranking.prefer_newer(scores, found.time[items.rows], newer_weight(question))
         kind = where.kind if where else None
         chosen = _choose(found, items, ranking.probability(scores), limit, kind)

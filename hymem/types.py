@@ -212,8 +212,8 @@ class Config:
     n: int = 30
     gate: GateMode = "hybrid"
     max_rounds: int = 2
-    light_tokens: int = 1200
-    deep_tokens: int = 4000
+    light_tokens: int = 1500
+    deep_tokens: int = 5000
     lexical: bool = True
     raw_keys: bool = True
     light: bool = True
