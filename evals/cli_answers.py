@@ -118,6 +118,12 @@ def _generate(arguments: argparse.Namespace) -> None:
             advance=advance,
         )
     print(json.dumps({"records": str(out), **asdict(summary)}))
+    if summary.failed:
+        print(
+            f"{summary.failed} questions failed; the reasons stand in {out}. The same command asks "
+            "them again.",
+            file=sys.stderr,
+        )
 
 
 def _predict(arguments: argparse.Namespace, task: Task, out: Path) -> None:

@@ -19,9 +19,12 @@ from evals.tasks import Question, Task
 
 # Reply length that a dry run assumes until records tell better.
 ASSUMED_OUTPUT = 40
+# After so many failures in a row it is not the questions that fail.
+FAILURES_IN_A_ROW = 20
 _CAP_REACHED = "the next question might pass --max-usd; run again with a higher cap to go on"
 
 Todo = tuple[History, list[Question]]  # a history, and its questions that are still to be asked
+Loaded = tuple[History, list[Question], Reader]
 
 
 def header_of(task: Task, answerer: Answerer) -> dict[str, Any]:
@@ -149,6 +152,8 @@ class _Session:
         self._finished = threading.Condition()
         self._under_way = 0
         self._bug: BaseException | None = None
+        self._in_a_row = 0
+        self._stopped: str | None = None
         self.answered = self.failed = 0
         self.usd: float | None = 0.0
 
@@ -156,32 +161,29 @@ class _Session:
         """Ask everything; why it stopped early, if it did."""
         for _ in range(skipped):
             self._advance()
-        reason = None
         with ThreadPoolExecutor(self._concurrency) as pool:
             try:
                 for history, questions, reader in self._readers(work):
-                    if reader is None or not self._questions(pool, history, questions, reader):
-                        reason = _CAP_REACHED
+                    self._questions(pool, history, questions, reader)
+                    if self._stopped:
                         break
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         self._raise_bug()
-        return reason
+        return self._stopped
 
-    def _readers(
-        self, work: Iterator[Todo]
-    ) -> Iterator[tuple[History, list[Question], Reader | None]]:
-        """Every history, loaded; no reader where money does not suffice for one question more.
+    def _readers(self, work: Iterator[Todo]) -> Iterator[Loaded]:
+        """Every history, loaded, until money does not suffice for one question more.
 
         What costs nothing to load is loaded while the questions before it are asked."""
         if not self._answerer.build_is_free:
             for history, questions in work:
                 reserve = self._bound(history)
-                fits = self._reserve(reserve)
-                if fits:
-                    self._purse.settle(reserve, 0.0)
-                yield history, questions, self._answerer.load(history) if fits else None
+                if not self._reserve(reserve):
+                    return
+                self._purse.settle(reserve, 0.0)
+                yield history, questions, self._answerer.load(history)
             return
         with ThreadPoolExecutor(1) as loader:
             ahead = loader.submit(self._load_next, work)
@@ -193,23 +195,23 @@ class _Session:
                 if ahead.exception() is None and (unused := ahead.result()) is not None:
                     unused[2].close()
 
-    def _load_next(self, work: Iterator[Todo]) -> tuple[History, list[Question], Reader] | None:
+    def _load_next(self, work: Iterator[Todo]) -> Loaded | None:
         for history, questions in work:
             return history, questions, self._answerer.load(history)
         return None
 
     def _questions(
         self, pool: ThreadPoolExecutor, history: History, questions: list[Question], reader: Reader
-    ) -> bool:
-        """Ask all questions of one history; whether there was money for all of them."""
+    ) -> None:
+        """Ask all questions of one history, unless the run has to stop."""
         shared = _Shared(reader)
         try:
             self._count_build(reader.build)
             reserve = self._bound(history)
             for question in questions:
                 self._raise_bug()
-                if not self._reserve(reserve):
-                    return False
+                if self._stopped or not self._reserve(reserve):
+                    return
                 self._wait_for_slot()
                 shared.take()
                 with self._finished:
@@ -218,7 +220,6 @@ class _Session:
                 future.add_done_callback(lambda done: self._finish(done, reserve, shared))
         finally:
             shared.drop()
-        return True
 
     def _bound(self, history: History) -> float:
         return self._price(*self._answerer.bound(history)) or 0.0
@@ -229,6 +230,7 @@ class _Session:
         with self._finished:
             while not self._purse.reserve(usd):
                 if not self._under_way:
+                    self._stopped = _CAP_REACHED
                     return False
                 self._finished.wait()
         return True
@@ -268,8 +270,7 @@ class _Session:
                 self._writer.add(record)
                 self._pay(reserved, usd_of(record.usage))
                 with self._lock:
-                    self.answered += record.error is None
-                    self.failed += record.error is not None
+                    self._count(record.error)
                 self._advance()
         except BaseException as error:  # a callback's exception would be logged and lost
             self._bug = error
@@ -278,6 +279,16 @@ class _Session:
             with self._finished:
                 self._under_way -= 1
                 self._finished.notify_all()
+
+    def _count(self, error: str | None) -> None:
+        if error is None:
+            self.answered += 1
+            self._in_a_row = 0
+            return
+        self.failed += 1
+        self._in_a_row += 1
+        if self._in_a_row == FAILURES_IN_A_ROW:
+            self._stopped = f"{self._in_a_row} questions in a row failed, the last with {error}"
 
     def _pay(self, reserved: float, usd: float | None) -> None:
         self._purse.settle(reserved, usd or 0.0)

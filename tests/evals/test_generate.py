@@ -258,6 +258,27 @@ def test_failures_are_counted_and_tried_again_never_scored(
     assert not records.read_run(out).failed
 
 
+def test_an_endpoint_that_is_gone_stops_the_run(
+    server: OpenAIServer,
+    locomo_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(generate, "FAILURES_IN_A_ROW", 3)
+    server.answer = lambda body: Fail(400, message="out of order")
+    arguments = options(server, locomo_file, tmp_path / "run.jsonl", concurrency=1)
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr()
+    summary = json.loads(printed.out)
+    assert "3 questions in a row failed" in summary["stopped"]
+    assert "out of order" in summary["stopped"]
+    assert 3 <= server.calls < 8
+    assert "The same command asks them again" in printed.err
+    server.answer = reply
+    assert run_cli(capsys, *arguments)["answered"] == 8
+
+
 def test_a_dollar_cap_stops_cleanly_and_a_higher_one_goes_on(
     server: OpenAIServer, locomo_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
