@@ -137,6 +137,7 @@ ROWS = (
     Row("no cosine loss", stage=replace(BASE, weights={"cosine": 0.0, "relational": 1.0})),
     Row("int8 after training", bits=8),
     Row("int4 after training", bits=4),
+    Row("last quarter at half the learning rate, not rounded", last=LAST),
     Row("int4 in the last quarter of training", last=replace(LAST, bits=4)),
     Row("the same with block replacement, int4", last=replace(LAST, bits=4, weights=PARTNER)),
     Row("2 bits after training", bits=2),
