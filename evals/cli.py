@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:  # a folder that cannot be written, a full disk
         print(f"hymem-eval: {error}", file=sys.stderr)
+        return 1
+    except BrokenProcessPool:
+        print("hymem-eval: a process was ended, for want of memory? Try --jobs 1", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
