@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"hymem-eval: {error}; pip install 'hymem[evals]'", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:  # a folder that cannot be written, a full disk
         print(f"hymem-eval: {error}", file=sys.stderr)
         return 1
