@@ -190,7 +190,9 @@ class Asker:
         trace: dict[str, Any],
     ) -> Rendered:
         """The raw text behind the hits that the model chooses."""
-        retrieval = self._retriever.retrieve(scope, question, limit=self._config.n, where=where)
+        retrieval = self._retriever.retrieve(
+            scope, question, limit=self._config.n, where=where, now=now
+        )
         chosen = select(llm, question, retrieval.hits, self._config, now or datetime.now())
         trace["selected"] = [hit.id for hit in chosen.hits]
         trace["unknown_selected"] = chosen.unknown

@@ -81,7 +81,7 @@ class Inquiry:
     def _round(self, wording: str, *, first: bool) -> Outcome | None:
         with self.meter.charging():
             retrieval = self.retriever.retrieve(
-                self.scope, wording, limit=self.config.n, where=self.where
+                self.scope, wording, limit=self.config.n, where=self.where, now=self.now
             )
         self.rounds.append(
             {"question": wording, "hits": len(retrieval.hits), "found": retrieval.found}

@@ -509,3 +509,21 @@ def test_hits_of_any_kind_can_be_cited() -> None:
     block = render(hits, 100, numbered=True)
     assert block.text.split("\n")[2:4] == ["1. Ana: Hi", "2. - Ana lives in Porto."]
     assert [item.id for item in block.used] == [3, 7]
+
+
+@pytest.mark.parametrize(("now", "said"), [("2026-03-09", "Rome"), ("2026-06-17", "Oslo")])
+@pytest.mark.parametrize("light", [True, False])
+def test_last_week_counts_from_the_time_of_asking(
+    model: Model, llm: OpenAIChat, now: str, said: str, light: bool
+) -> None:
+    config = Config(k=1, n=1, light=light, deep=not light)
+    with HyMem(":memory:", llm=llm, config=config, background=False) as memory:
+        for day, what in (("2026-03-04", "Rome"), ("2026-06-11", "Oslo")):
+            said_on = {"role": "user", "name": "Ana", "content": f"I was in {what}."}
+            memory.add([said_on], session_id=day, timestamp=day)
+        memory.ask("Where was Ana last week?", now=now)
+        stage = "light" if light else "select"
+        assert f"I was in {said}." in model.prompt(stage)
+        chosen = memory.recall("Where was Ana last week?", deep="llm", now=now)
+    if not light:
+        assert f"I was in {said}." in chosen.text
