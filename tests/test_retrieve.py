@@ -143,6 +143,14 @@ def test_words_alone_decide_when_the_encoder_is_out_of_reach(talk: Any) -> None:
     assert found.query_vector is None
 
 
+@pytest.mark.parametrize("lexical", [True, False])
+def test_one_match_alone_tells_whether_anything_is_found(talk: Any, lexical: bool) -> None:
+    source = Unreachable() if lexical else encoder()
+    retriever = Retriever(talk[0], source, Config(lexical=lexical))
+    assert retriever.retrieve(SCOPE, "Mr Okafor from the music school", limit=5).found
+    assert not retriever.retrieve(SCOPE, "kubernetes billing jobs in Delaware", limit=5).found
+
+
 def test_a_question_longer_than_the_window_is_read_to_its_end(talk: Any) -> None:
     padding = "And so on, and so forth, as one says. " * 60
 
