@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hymem.errors import StoreError
 from hymem.stores.schema import check_file, migrate
@@ -89,20 +90,21 @@ class Database:
         return not busy
 
     def backup(self, path: str) -> None:
-        """Copy the live database to ``path``, which is replaced only when the copy is complete."""
+        """Copy the live database to ``path``, which is replaced only when the copy is complete.
+
+        Raises ``StoreError``, also for a database in use: its log would be read into the copy."""
+        if os.path.exists(f"{path}-wal"):
+            raise StoreError(
+                f"{path} is a database in use, or was not closed properly ({path}-wal lies beside "
+                "it); name another file for the backup"
+            )
         partial = f"{path}.partial"
-        with self._errors():
-            target = sqlite3.connect(partial)
+        with self._errors(path):
             try:
-                with self._lock:
-                    self._writer.backup(target)
-                # A copy goes its own way, so indexes saved beside the original are not its own.
-                target.execute("DELETE FROM meta WHERE key = 'lineage'")
-                target.commit()
-                target.execute("PRAGMA journal_mode = DELETE")
+                self._copy(partial)
+                os.replace(partial, path)
             finally:
-                target.close()
-            os.replace(partial, path)
+                Path(partial).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close every connection. Safe to call twice."""
@@ -112,6 +114,18 @@ class Database:
                 connection.close()
             self._opened.clear()
             self._idle.clear()
+
+    def _copy(self, path: str) -> None:
+        target = sqlite3.connect(path)
+        try:
+            with self._lock:
+                self._writer.backup(target)
+            # A copy goes its own way, so indexes saved beside the original are not its own.
+            target.execute("DELETE FROM meta WHERE key = 'lineage'")
+            target.commit()
+            target.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            target.close()
 
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
@@ -131,8 +145,10 @@ class Database:
             self._writer.execute("PRAGMA journal_mode = WAL")
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turn SQLite's errors into ``StoreError`` with advice."""
+    def _errors(self, path: str | None = None) -> Iterator[None]:
+        """Turn SQLite's errors into ``StoreError`` with advice; ``path``: the file at work, if it
+        is not the database's own."""
+        path = path or self.path
         try:
             yield
         except sqlite3.ProgrammingError as error:
@@ -144,6 +160,6 @@ class Database:
         except sqlite3.Error as error:
             name = getattr(error, "sqlite_errorname", "")
             advice = next((text for key, text in _ADVICE.items() if name.startswith(key)), "")
-            raise StoreError(f"{self.path}: {error}" + (f": {advice}" if advice else "")) from error
+            raise StoreError(f"{path}: {error}" + (f": {advice}" if advice else "")) from error
         except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror}") from error
+            raise StoreError(f"{path}: {error.strerror}") from error

@@ -162,3 +162,18 @@ def test_a_backup_that_fails_leaves_the_older_one(opened: Opened, tmp_path: Path
     fill(store)
     with pytest.raises(StoreError):
         store.backup(str(tmp_path / "no" / "folder.db"))
+
+
+def test_a_backup_never_replaces_a_database_whose_log_would_be_read_into_it(
+    opened: Opened, tmp_path: Path
+) -> None:
+    store, other = opened(), opened("other.db")
+    fill(store)
+    other.add_turns(BEN, [turn("mine")])
+    for name in ("chat.db", "other.db"):
+        with pytest.raises(StoreError, match="in use"):
+            store.backup(str(tmp_path / name))
+    other.close()
+    store.backup(str(tmp_path / "other.db"))
+    with open_store(tmp_path / "other.db") as copy:
+        assert lines(copy) == lines(store)
