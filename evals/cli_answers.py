@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evals import report
 from evals.files import DataError
 from evals.records import RecordWriter, Run, read_run
+from evals.results import read_result
 from evals.tasks import Task, load_task
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ def _report(arguments: argparse.Namespace) -> None:
         "Score against cost": line_plot(points, "input tokens a question", "score", joined=False)
     }
     if arguments.retrieval:
-        curves = report.curves(report.load_retrieval(arguments.retrieval))
+        curves = report.curves(read_result(arguments.retrieval))
         plots["Evidence within a token budget"] = line_plot(
             curves, "context tokens", "verbatim evidence recall"
         )

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from evals.data import DataError
 from evals.metrics import LOCOMO_COUNTS, naming_consistent
 from evals.records import Run
 from evals.results import Result, Row, figure, markdown_table, rounded
@@ -254,16 +252,6 @@ def drill_down(item: Scored, questions: Mapping[str, Any]) -> list[dict[str, Any
     return rows
 
 
-def load_retrieval(path: Path) -> dict[str, Any]:
-    """A retrieval result, for its recall-against-budget curves. Raises ``DataError``."""
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = [Row(**row) for row in result["rows"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path.name} is no result of `hymem-eval retrieval`: {error}") from error
-    return result
-
-
 _DIGITS = {
     "input_tokens": 0, "output_tokens": 1, "context_tokens": 0, "calls": 2, "seconds": 2, "usd": 6,
 }  # fmt: skip
@@ -292,10 +280,6 @@ def _runs(judge: Mapping[str, Any]) -> str:
     return f"mean {mean:.4f}{spread}"
 
 
-def rows_of(result: Mapping[str, Any]) -> list[Row]:
-    return [Row(**row) for row in result["rows"]]
-
-
 def cost_points(scored: Sequence[Scored]) -> list[tuple[str, float, float]]:
     """(label, input tokens a question, score) for the plot: the judge's score where there is one,
     else the original F1."""
@@ -314,7 +298,7 @@ def cost_points(scored: Sequence[Scored]) -> list[tuple[str, float, float]]:
 def curves(result: Mapping[str, Any]) -> dict[str, list[tuple[float, float]]]:
     """System → (budget, verbatim recall) over all questions of categories 1-4."""
     lines: dict[str, list[tuple[float, float]]] = {}
-    for row in rows_of(result):
+    for row in result["rows"]:
         if (row.metric, row.half, row.group) == ("verbatim recall", "all", "1-4") and row.budget:
             lines.setdefault(row.system, []).append((float(row.budget), row.value or 0.0))
     return lines

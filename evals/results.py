@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from evals.data import DataFile, is_development
+from evals.data import DataError, DataFile, is_development
 from evals.metrics import Mean, mean
 
 HALVES = ("development", "reported", "all")
@@ -31,6 +31,9 @@ class Row:
     se: float | None
     n: int
     budget: int | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,30 @@ class Result:
         }
 
     def write(self, path: str | Path) -> None:
-        """Write JSON, one row a line, so that a change of figures is a readable difference."""
+        """Write JSON, one row a line in the order of ``columns``, so that a change of figures is a
+        readable difference. ``read_result`` reads it."""
         record = self.as_dict()
         rows = record.pop("rows")
+        record["columns"] = list(COLUMNS)
         body = json.dumps(record, indent=1, ensure_ascii=False)
-        lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
+        lines = ",\n".join(
+            "  " + json.dumps([row[name] for name in COLUMNS], ensure_ascii=False) for row in rows
+        )
         text = f'{body[:-2]},\n "rows": [\n{lines}\n ]\n}}\n'
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A result file, its ``rows`` as ``Row``. Raises ``DataError`` when it is none."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        columns = result["columns"]
+        result["rows"] = [Row(**dict(zip(columns, row, strict=True))) for row in result["rows"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path.name} is no result file: {error!r}") from error
+    return result
 
 
 def measured_code() -> dict[str, Any]:

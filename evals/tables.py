@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import sys
@@ -27,7 +26,16 @@ from evals.data import DataFile, Locomo, load_locomo
 from evals.encoders import CachedEncoder, load_encoder
 from evals.files import DataError
 from evals.metrics import paired_bootstrap
-from evals.results import Observation, Result, Row, markdown_table, pivot, pivot_groups, summarise
+from evals.results import (
+    Observation,
+    Result,
+    Row,
+    markdown_table,
+    pivot,
+    pivot_groups,
+    read_result,
+    summarise,
+)
 from evals.systems import HyMemSystem, System, hymem_systems
 
 if TYPE_CHECKING:
@@ -258,14 +266,10 @@ def _short(value: float | None) -> str:
 
 def show_file(path: Path) -> str:
     """The tables of a result file. Raises ``DataError`` when it is none."""
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        rows = [Row(**row) for row in result["rows"]]
-        task, quality = result["task_version"], result.get("quality", {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path.name} is no result file: {error!r}") from error
+    result = read_result(path)
+    rows, task = result["rows"], result["task_version"]
     if task == GATE_VERSION:
-        return show_gate(rows, quality)
+        return show_gate(rows, result["quality"])
     return show_locomo(rows) if task.startswith("locomo") else show_longmemeval(rows)
 
 

@@ -19,6 +19,7 @@ from openai_server import Body, Fail, OpenAIServer, last_message
 from evals import answerers, cli, costs, generate, judge, records, score
 from evals.cli_answers import build_answerer
 from evals.files import DataError
+from evals.results import read_result
 from evals.tasks import load_task
 from hymem.prices import Prices
 
@@ -201,8 +202,7 @@ def test_longmemeval_goes_the_same_way(
     assert run_cli(capsys, *arguments)["answered"] == 4
     data = ["--data", str(longmemeval_file), "--base-url", server.url, "--judge", "j"]
     assert cli.main(["score", str(out), *data, "--out", str(tmp_path / "s.json")]) == 0
-    rows = json.loads((tmp_path / "s.json").read_text())["rows"]
-    assert {row["group"] for row in rows} == {
+    assert {row.group for row in read_result(tmp_path / "s.json")["rows"]} == {
         "all types",
         "knowledge-update",
         "single-session-assistant",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +11,8 @@ import pytest
 
 from evals import page, plots, report
 from evals.cli_answers import load_quoted
-from evals.files import DataError
+from evals.files import DataError, DataFile
+from evals.results import Result, Row, read_result
 
 RIGHT = {"name": "ours", "overall": 78.05, "1": 60, "2": 70, "3": 50, "4": 90.35}
 # The same scores under the numbering of mem0's lineage.
@@ -63,13 +65,12 @@ def test_a_plot_is_well_formed_and_in_its_frame() -> None:
 
 
 def test_curves_come_from_a_retrieval_result(tmp_path: Path) -> None:
-    row = {
-        "system": "x", "half": "all", "group": "1-4", "metric": "verbatim recall",
-        "value": 0.5, "se": 0.1, "n": 9, "budget": 250,
-    }  # fmt: skip
     path = tmp_path / "r.json"
-    path.write_text(json.dumps({"rows": [row, row | {"half": "reported"}]}))
-    assert report.curves(report.load_retrieval(path)) == {"x": [(250.0, 0.5)]}
+    row = Row("x", "all", "1-4", "verbatim recall", 0.5, 0.1, 9, 250)
+    data = DataFile(tmp_path / "d.json", "ab" * 32)
+    rows = [row, replace(row, half="reported")]
+    Result("retrieval", "locomo-1", data, {}, rows).write(path)
+    assert report.curves(read_result(path)) == {"x": [(250.0, 0.5)]}
     path.write_text("[]")
-    with pytest.raises(DataError, match="no result of"):
-        report.load_retrieval(path)
+    with pytest.raises(DataError, match="no result file"):
+        read_result(path)

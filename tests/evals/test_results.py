@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_a_result_file_names_data_code_and_configuration(tmp_path: Path) -> None
     assert record["task_version"] == "locomo-1"
     assert record["configuration"] == {"encoder": "words"}
     assert set(record["code"]) == {"commit", "clean"}
-    assert record["rows"][0]["value"] == 0.123457
+    read = results.read_result(tmp_path / "out" / "result.json")["rows"]
+    assert read == [replace(row, value=0.123457) for row in rows]
     assert "private" not in text
 
 
