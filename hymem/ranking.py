@@ -26,8 +26,9 @@ NEWER = 2.5
 # LOCOMO, development half); FOUND was fitted on scopes of this many turns.
 CHANCE = 0.0325
 CALIBRATED_TURNS = 550
-# From where on one match alone finds something: without a vector, the share of a full lexical match;
-# without words, the cosine, which 82 % of foreign questions stay below (LOCOMO, development half).
+# From where on one match alone finds something: without a vector, the share of a full lexical
+# match; without words, the cosine, below which 82 % of foreign questions stay (LOCOMO, development
+# half).
 WORDS_ALONE = 0.5
 DENSE_ALONE = 0.52
 # Ranks that the light tier holds as a rule, and how far down the tail is looked at.
