@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from hymem.checks import (
+    check_id,
+    check_positive,
+    check_query,
+    checked_filter,
+    scope_of,
+    time_or_none,
+)
 from hymem.errors import InputError, NotFoundError
-from hymem.messages import Messages, Time, as_list, clean_text, parse_messages, parse_time
+from hymem.messages import Messages, Time, as_list, clean_text, parse_messages
 from hymem.types import (
     LLM,
     Answer,
@@ -116,7 +123,7 @@ class HyMem:
 
         Raises ``InputError`` for malformed messages (nothing is saved then) and ``StoreError``.
         """
-        scope = _scope(user_id, agent_id)
+        scope = scope_of(user_id, agent_id)
         said = parse_messages(
             messages, session_id=session_id, timestamp=timestamp, metadata=metadata
         )
@@ -133,7 +140,7 @@ class HyMem:
         if user_id is None and agent_id is None:
             scopes = self._store.scopes()
         else:
-            scopes = [_scope(user_id, agent_id)]
+            scopes = [scope_of(user_id, agent_id)]
         for scope in scopes:
             self._parts.ingestor.drain(scope)
         return self._store.status(scopes[0] if len(scopes) == 1 else None)
@@ -157,15 +164,15 @@ class HyMem:
         ``now`` is the time that "last week" in the query counts from (default: now).
         Raises ``InputError``.
         """
-        _check_query(query)
-        _check_positive(limit, "limit")
+        check_query(query)
+        check_positive(limit, "limit")
         found = self._parts.retriever.retrieve(
-            _scope(user_id, agent_id),
+            scope_of(user_id, agent_id),
             clean_text(query),
             limit=limit,
-            where=where,
+            where=checked_filter(where),
             vector=vector,
-            now=_time(now),
+            now=time_or_none(now),
         )
         return list(found.hits)
 
@@ -186,15 +193,15 @@ class HyMem:
         unless ``deep="llm"`` lets the model choose what is read. ``now`` is the time that "last
         week" in the question counts from (default: now). Raises ``InputError``.
         """
-        _check_query(question)
-        _check_positive(max_tokens, "max_tokens")
+        check_query(question)
+        check_positive(max_tokens, "max_tokens")
         return self._parts.asker.recall(
-            _scope(user_id, agent_id),
+            scope_of(user_id, agent_id),
             clean_text(question),
             max_tokens=max_tokens,
-            where=where,
+            where=checked_filter(where),
             deep=deep,
-            now=_time(now),
+            now=time_or_none(now),
         )
 
     def ask(
@@ -214,13 +221,13 @@ class HyMem:
         ``LLMError`` when the model cannot be reached, ``PriceError`` for a dollar cap on a model
         of unknown price, ``BudgetError`` when not even one call fits.
         """
-        _check_query(question)
+        check_query(question)
         return self._parts.asker.ask(
-            _scope(user_id, agent_id),
+            scope_of(user_id, agent_id),
             clean_text(question),
-            where=where,
+            where=checked_filter(where),
             budget=budget,
-            now=_time(now),
+            now=time_or_none(now),
         )
 
     def chat(
@@ -244,15 +251,15 @@ class HyMem:
         Raises ``InputError`` (also when no model is configured), ``LLMError`` (nothing is saved
         then), ``BudgetError``, ``PriceError``.
         """
-        scope = _scope(user_id, agent_id)
+        scope = scope_of(user_id, agent_id)
         return self._chatter().reply(
             scope,
             as_list(messages),
             self._saver(scope, session_id),
             max_tokens=max_tokens,
-            where=where,
+            where=checked_filter(where),
             budget=budget,
-            now=_time(now),
+            now=time_or_none(now),
         )
 
     def chat_stream(
@@ -269,15 +276,15 @@ class HyMem:
     ) -> Iterator[str]:
         """As ``chat``, yielding the reply in pieces as they come. A reader who leaves early is
         remembered with what was shown."""
-        scope = _scope(user_id, agent_id)
+        scope = scope_of(user_id, agent_id)
         return self._chatter().stream(
             scope,
             as_list(messages),
             self._saver(scope, session_id),
             max_tokens=max_tokens,
-            where=where,
+            where=checked_filter(where),
             budget=budget,
-            now=_time(now),
+            now=time_or_none(now),
         )
 
     # -- looking after the store --
@@ -286,7 +293,8 @@ class HyMem:
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> Turn | Unit:
         """The turn or unit with this id. Raises ``NotFoundError``."""
-        scope = _scope(user_id, agent_id)
+        check_id(item_id)
+        scope = scope_of(user_id, agent_id)
         found: Sequence[Turn | Unit] = self._store.turns(scope, [item_id])
         found = found or self._store.units(scope, [item_id])
         if not found:
@@ -301,8 +309,12 @@ class HyMem:
         where: Filter | None = None,
         limit: int | None = None,
     ) -> list[Turn | Unit]:
-        """The scope's turns and units by id, oldest first; superseded units included."""
-        scope, kind = _scope(user_id, agent_id), where.kind if where else None
+        """The scope's turns and units by id, oldest first; superseded units included. Raises
+        ``InputError``."""
+        if limit is not None:
+            check_positive(limit, "limit")
+        scope, where = scope_of(user_id, agent_id), checked_filter(where)
+        kind = where.kind if where else None
         found: list[Turn | Unit] = []
         if kind != "unit":
             found += self._store.list_turns(scope, where, limit=limit)
@@ -318,28 +330,30 @@ class HyMem:
         if not isinstance(text, str) or not text.strip():
             raise InputError("text must not be empty; to remove a memory, use delete")
         item = self.get(item_id, user_id=user_id, agent_id=agent_id)
-        self._parts.ingestor.update(_scope(user_id, agent_id), item, clean_text(text))
-        self._notify(_scope(user_id, agent_id))
+        self._parts.ingestor.update(scope_of(user_id, agent_id), item, clean_text(text))
+        self._notify(scope_of(user_id, agent_id))
 
     def delete(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> None:
         """Remove a turn or unit and its text. With a turn go the units that rest on it; what they
         owed to other turns is extracted anew from those. Raises ``NotFoundError``."""
-        self._store.delete(_scope(user_id, agent_id), item_id)
-        self._notify(_scope(user_id, agent_id))
+        check_id(item_id)
+        self._store.delete(scope_of(user_id, agent_id), item_id)
+        self._notify(scope_of(user_id, agent_id))
 
     def delete_all(self, *, user_id: str | None = None, agent_id: str | None = None) -> int:
         """Remove everything of this scope, so that no byte of its text is left on disk; how many
         turns and units were removed."""
-        return self._store.delete_all(_scope(user_id, agent_id))
+        return self._store.delete_all(scope_of(user_id, agent_id))
 
     def history(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> list[Mapping[str, Any]]:
         """How a memory changed, oldest first: ``{"event", "text", "at"}``. Raises
         ``NotFoundError``."""
-        changes = self._store.history(_scope(user_id, agent_id), item_id)
+        check_id(item_id)
+        changes = self._store.history(scope_of(user_id, agent_id), item_id)
         if not changes:
             raise NotFoundError(f"no memory {item_id} in this scope")
         return changes
@@ -348,9 +362,11 @@ class HyMem:
         self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
     ) -> int:
         """Write turns, units and their links as JSON lines: of this scope, or of all scopes if no
-        id is given. How many records. Raises ``InputError`` if the file cannot be written."""
-        scope = None if user_id is None and agent_id is None else _scope(user_id, agent_id)
+        id is given. How many records. Raises ``InputError`` if the file cannot be written, or is a
+        database, such as this one."""
+        scope = None if user_id is None and agent_id is None else scope_of(user_id, agent_id)
         try:
+            _refuse_database(path)
             with open(path, "w", encoding="utf-8") as file:
                 return _write_lines(file, self._store.dump(scope))
         except OSError as error:
@@ -361,7 +377,7 @@ class HyMem:
         ``source_id`` the scope already has are left out. Raises ``InputError`` naming the first
         bad line; nothing is added then."""
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 count = self._store.load(_read_lines(file, str(path)))
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
@@ -378,17 +394,17 @@ class HyMem:
         by: Sequence[str] = ("stage", "tier", "model"),
         user_id: str | None = None,
         agent_id: str | None = None,
-        since: datetime | None = None,
+        since: Time | None = None,
     ) -> list[dict[str, Any]]:
         """What was spent, grouped ``by`` any of stage, tier, model, scope and day: of this scope,
         or of all if no id is given. Raises ``InputError`` for an unknown group."""
-        scope = None if user_id is None and agent_id is None else _scope(user_id, agent_id)
-        return self._parts.ledger.costs(scope, by, since)
+        scope = None if user_id is None and agent_id is None else scope_of(user_id, agent_id)
+        return self._parts.ledger.costs(scope, by, time_or_none(since, "since"))
 
     def status(self, *, user_id: str | None = None, agent_id: str | None = None) -> Status:
         """Counts of this scope, or of the whole store if no id is given: turns, units, events by
         status, and what waits for segmentation or for the encoder."""
-        scope = None if user_id is None and agent_id is None else _scope(user_id, agent_id)
+        scope = None if user_id is None and agent_id is None else scope_of(user_id, agent_id)
         return self._store.status(scope)
 
     def close(self) -> None:
@@ -426,39 +442,33 @@ def _close(worker: Worker | None, store: Store) -> None:
     store.close()
 
 
-def _scope(user_id: str | None, agent_id: str | None) -> Scope:
-    for name, value in (("user_id", user_id), ("agent_id", agent_id)):
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"{name} is {type(value).__name__}; pass a string")
-    return Scope(user_id, agent_id)
-
-
-def _time(value: Time | None) -> datetime | None:
-    return None if value is None else parse_time(value, "now")
-
-
-def _check_query(query: str) -> None:
-    if not isinstance(query, str) or not query.strip():
-        raise InputError("the query must be a string with at least one character")
-
-
-def _check_positive(number: int, name: str) -> None:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, not {number!r}")
-
-
 def _write_lines(file: TextIO, records: Iterable[Mapping[str, Any]]) -> int:
     count = 0
     for record in records:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        line = json.dumps(record, ensure_ascii=False)
+        if clean_text(line) != line:  # lone surrogates in metadata: only their escapes are UTF-8
+            line = json.dumps(record)
+        file.write(line + "\n")
         count += 1
     return count
 
 
 def _read_lines(file: TextIO, name: str) -> Iterator[Mapping[str, Any]]:
-    for number, line in enumerate(file, 1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{name}, line {number} is not JSON: {error}") from None
-        yield record
+    number = 1
+    try:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)
+            number += 1
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not UTF-8 text (near line {number})") from None
+    except ValueError as error:
+        raise InputError(f"{name}, line {number} is not JSON: {error}") from None
+
+
+def _refuse_database(path: str | Path) -> None:
+    """An export in the place of a database would destroy a memory, most likely this one."""
+    if Path(path).is_file():
+        with open(path, "rb") as file:
+            if file.read(16) == b"SQLite format 3\0":
+                raise InputError(f"{path} is a database; name another file for the export")

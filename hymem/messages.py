@@ -47,6 +47,10 @@ def parse_messages(
     Raises ``InputError`` naming the message and the field.
     """
     default_time = None if timestamp is None else parse_time(timestamp, "timestamp")
+    if session_id is not None and not isinstance(session_id, str):
+        raise InputError(f"session_id is {type(session_id).__name__}; pass a string")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise InputError(f"metadata is {type(metadata).__name__}; pass a dict")
     now = datetime.now(UTC)
     said = []
     for number, message in enumerate(as_list(messages)):
@@ -133,13 +137,14 @@ def _text_field(message: Mapping[str, Any], name: str, where: str, default: str)
 
 
 def _content(value: Any, where: str) -> str:
-    """The text of a content field: a string, or the text parts of an OpenAI content list."""
+    """The text of a content field: a string, or the text parts of an OpenAI content list, of which
+    other kinds (an image, say) are left out."""
     if value is None:
         return ""
     if isinstance(value, str):
         return clean_text(value)
-    if isinstance(value, Sequence):
-        parts = [part.get("text") for part in value if isinstance(part, Mapping)]
+    if isinstance(value, (list, tuple)):
+        parts = [part.get("text") if isinstance(part, Mapping) else part for part in value]
         return clean_text("\n".join(part for part in parts if isinstance(part, str)))
     raise InputError(f"{where}.content is {type(value).__name__}; pass a string")
 

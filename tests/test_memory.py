@@ -224,6 +224,20 @@ def test_lexical_search_works_on_cjk(memory):
         (lambda m: m.recall("x", deep="llm"), "needs a model"),
         (lambda m: m.update(1, " "), "must not be empty"),
         (lambda m: m.costs(by=("moon",)), "moon"),
+        (lambda m: m.costs(since="soon"), "since is 'soon'"),
+        (lambda m: m.add("x", session_id=7), "session_id is int"),
+        (lambda m: m.add("x", metadata=["x"]), "metadata is list"),
+        (lambda m: m.add({"role": "user", "content": b"x"}), "content is bytes"),
+        (lambda m: m.get("1"), "item_id is '1'"),
+        (lambda m: m.delete(True), "item_id is True"),
+        (lambda m: m.update(None, "x"), "item_id is None"),
+        (lambda m: m.history(1.5), "item_id is 1.5"),
+        (lambda m: m.get_all(limit=-1), "limit must be"),
+        (lambda m: m.search("x", where={"kind": "turn"}), "pass a hymem.Filter"),
+        (lambda m: m.search("x", where=Filter(kind="turns")), "where.kind is 'turns'"),
+        (lambda m: m.search("x", where=Filter(after="soon")), "where.after is 'soon'"),
+        (lambda m: m.get_all(where=Filter(session_id=7)), "where.session_id is int"),
+        (lambda m: m.recall("x", where=Filter(metadata="x")), "where.metadata is str"),
         (lambda m: m.export("/no/such/folder/x"), "cannot write"),
         (lambda m: m.import_("/no/such/file"), "cannot read"),
     ],
@@ -390,3 +404,42 @@ def test_async_errors_reach_the_caller(tmp_path):
 
     with pytest.raises(InputError):
         asyncio.run(fail())
+
+
+def test_a_filter_takes_times_in_every_form(memory):
+    memory.add("early", user_id="ana", timestamp="2026-03-01T12:00+00:00")
+    memory.add("late", user_id="ana", timestamp="2026-03-03T12:00+00:00")
+    noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    for time in (noon, noon.isoformat(), noon.timestamp()):
+        for where, text in ((Filter(after=time), "late"), (Filter(before=time), "early")):
+            assert [hit.text for hit in memory.search("x", user_id="ana", where=where)] == [text]
+            assert [item.text for item in memory.get_all(user_id="ana", where=where)] == [text]
+        assert memory.costs(since=time) == []
+
+
+def test_an_export_never_takes_the_place_of_a_database(tmp_path, memory):
+    memory.add(CHAT, user_id="ana", **WHEN)
+    with pytest.raises(InputError, match="is a database"):
+        memory.export(tmp_path / "m.db", user_id="ana")
+    assert memory.search("cat", user_id="ana")
+
+
+def test_metadata_that_no_utf8_file_can_hold_is_exported_all_the_same(tmp_path, memory):
+    memory.add("私は", user_id="ana", metadata={"note": "\ud800", "word": "私は"})
+    memory.export(tmp_path / "all.jsonl")
+    with HyMem(tmp_path / "other.db", background=False) as other:
+        other.import_(tmp_path / "all.jsonl")
+        (turn,) = other.get_all(user_id="ana")
+        assert turn.metadata == {"note": "\ud800", "word": "私は"}
+
+
+def test_an_import_takes_a_byte_order_mark_and_blank_lines_but_no_other_encoding(tmp_path, memory):
+    memory.add("café", user_id="ana")
+    memory.export(tmp_path / "all.jsonl")
+    text = (tmp_path / "all.jsonl").read_text(encoding="utf-8") + "\n"
+    (tmp_path / "marked.jsonl").write_text(text, encoding="utf-8-sig")
+    (tmp_path / "latin.jsonl").write_text(text, encoding="latin-1")
+    with HyMem(tmp_path / "other.db", background=False) as other:
+        with pytest.raises(InputError, match="not UTF-8"):
+            other.import_(tmp_path / "latin.jsonl")
+        assert other.import_(tmp_path / "marked.jsonl") == 1

@@ -47,6 +47,7 @@ def test_instructions_and_empty_messages_hold_nothing_to_remember():
 def test_text_parts_of_a_content_list_are_joined():
     parts = [{"type": "text", "text": "look"}, {"type": "image_url"}, {"type": "text", "text": "!"}]
     assert parse_messages({"role": "user", "content": parts})[0].text == "look\n!"
+    assert parse_messages({"role": "user", "content": ["plain", "text"]})[0].text == "plain\ntext"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Arguments of the public methods, checked: an ``InputError`` says what is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from hymem.errors import InputError
+from hymem.messages import Time, parse_time
+from hymem.types import Filter, Scope
+
+
+def scope_of(user_id: str | None, agent_id: str | None) -> Scope:
+    """The pair, each a string or ``None``."""
+    check_name(user_id, "user_id")
+    check_name(agent_id, "agent_id")
+    return Scope(user_id, agent_id)
+
+
+def check_name(value: str | None, name: str) -> None:
+    """``value`` is a string or ``None``."""
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{name} is {type(value).__name__}; pass a string")
+
+
+def time_or_none(value: Time | None, name: str = "now") -> datetime | None:
+    """Any of the three forms of a time as a ``datetime``."""
+    return None if value is None else parse_time(value, name)
+
+
+def check_query(query: str) -> None:
+    """``query`` is a string that is not blank."""
+    if not isinstance(query, str) or not query.strip():
+        raise InputError("the query must be a string with at least one character")
+
+
+def check_positive(number: int, name: str) -> None:
+    """``number`` is an ``int`` of at least 1."""
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, not {number!r}")
+
+
+def check_id(item_id: int) -> None:
+    """``item_id`` is an ``int``; whether there is such an item the store knows."""
+    if not isinstance(item_id, int) or isinstance(item_id, bool):
+        raise InputError(f"item_id is {item_id!r}; pass the whole number that add or search gave")
+
+
+def checked_filter(where: Filter | None) -> Filter | None:
+    """``where`` with its times as ``datetime``, whatever form they were given in."""
+    if where is None:
+        return None
+    if not isinstance(where, Filter):
+        raise InputError(f"where is {type(where).__name__}; pass a hymem.Filter")
+    if where.kind not in (None, "turn", "unit"):
+        raise InputError(f"where.kind is {where.kind!r}; pass 'turn', 'unit' or None")
+    check_name(where.session_id, "where.session_id")
+    if not isinstance(where.metadata, Mapping):
+        raise InputError(f"where.metadata is {type(where.metadata).__name__}; pass a dict")
+    return replace(
+        where,
+        after=time_or_none(where.after, "where.after"),
+        before=time_or_none(where.before, "where.before"),
+    )
