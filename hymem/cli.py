@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -39,14 +40,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments) or 0)
-    except HyMemError as error:
-        print(f"hymem: {error}", file=sys.stderr)
-        return 1
+        code = int(arguments.run(arguments) or 0)
+        sys.stdout.flush()
     except BrokenPipeError:
+        _leave_stdout()
         return 0
+    except (HyMemError, OSError) as error:  # OSError: standard output cannot be written
+        print(f"hymem: {error}", file=sys.stderr)
+        if isinstance(error, OSError):
+            _leave_stdout()
+        return 1
     except KeyboardInterrupt:
         return 130
+    return code
+
+
+def _leave_stdout() -> None:
+    """What could not be written is not tried again when Python exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # -- the commands --
@@ -196,7 +207,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _costs(arguments: argparse.Namespace) -> int:
-    by = tuple(arguments.by.split(","))
+    by = tuple(name.strip() for name in arguments.by.split(","))
     with _open(arguments) as memory:
         rows = memory.costs(by=by, since=arguments.since, **_scope(arguments))
     columns = (*by, "calls", "input_tokens", "output_tokens", "cached_tokens", "usd", "seconds")
@@ -229,6 +240,7 @@ def _backup(arguments: argparse.Namespace) -> int:
 def _reembed(arguments: argparse.Namespace) -> int:
     from hymem.embed import reembed
 
+    _check_exists(arguments)
     count = reembed(arguments.db)
     _show(arguments, {"reembedded": count}, f"embedded {count} memories anew")
     return 0
@@ -292,9 +304,9 @@ def _parser() -> argparse.ArgumentParser:
     costs.add_argument(
         "--by",
         default="stage,tier,model",
-        help="group by any of stage,tier,model,user_id,agent_id,day",
+        help="group by any of stage,tier,model,scope,day (default stage,tier,model)",
     )
-    costs.add_argument("--since", type=datetime.fromisoformat, help="only calls since this time")
+    costs.add_argument("--since", type=_time, help="only calls since this time, ISO 8601")
     for name, run, text in (
         ("export", _export, "write the memory as JSON lines"),
         ("import", _import, "read JSON lines that export wrote"),
@@ -325,22 +337,39 @@ def _shared_options() -> argparse.ArgumentParser:
 def _where_options() -> argparse.ArgumentParser:
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--session", help="only this session")
-    where.add_argument("--after", type=datetime.fromisoformat, help="only from this time on")
-    where.add_argument("--before", type=datetime.fromisoformat, help="only up to this time")
+    where.add_argument("--after", type=_time, help="only from this time on, ISO 8601")
+    where.add_argument("--before", type=_time, help="only up to this time; a date is its midnight")
     return where
 
 
+def _time(text: str) -> datetime:
+    from hymem.messages import parse_time
+
+    try:
+        return parse_time(text, "the time")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _open(arguments: argparse.Namespace) -> HyMem:
+    """The memory that ``--db`` names. Only commands that write into it may make it: a mistyped
+    name would otherwise look like an empty memory."""
     from hymem.llm.openai import OpenAIChat
     from hymem.memory import HyMem
     from hymem.types import LLM
 
+    _check_exists(arguments)
     llm: LLM | str = "auto"
     if arguments.model or arguments.base_url:
         if not arguments.model:
             raise InputError("--base-url needs --model, the model's name at that endpoint")
         llm = OpenAIChat(arguments.model, base_url=arguments.base_url)
     return HyMem(arguments.db, llm=llm, background=False)
+
+
+def _check_exists(arguments: argparse.Namespace) -> None:
+    if arguments.run not in (_add, _import, _chat) and not os.path.exists(arguments.db):
+        raise InputError(f"there is no {arguments.db}; name a database with --db, or add to it")
 
 
 class _Scope(TypedDict):
@@ -363,18 +392,21 @@ def _messages(arguments: argparse.Namespace) -> Any:
         raise InputError("give either a text or --file")
     if arguments.file is None:
         return arguments.text
-    if arguments.file == "-":
-        return _json_lines(sys.stdin, "standard input")
+    name = "standard input" if arguments.file == "-" else arguments.file
     try:
-        with open(arguments.file, encoding="utf-8") as lines:
-            return _json_lines(lines, arguments.file)
+        if arguments.file == "-":
+            return _json_lines(sys.stdin.read(), name)
+        with open(arguments.file, encoding="utf-8-sig") as file:
+            return _json_lines(file.read(), name)
     except OSError as error:
-        raise InputError(f"cannot read {arguments.file}: {error.strerror}") from None
+        raise InputError(f"cannot read {name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is not UTF-8 text") from None
 
 
-def _json_lines(lines: Iterable[str], name: str) -> list[Any]:
+def _json_lines(text: str, name: str) -> list[Any]:
     messages = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 messages.append(json.loads(line))
@@ -394,7 +426,7 @@ def _read_line(prompt: str) -> str:
 
 
 def _show(arguments: argparse.Namespace, value: Any, text: str) -> None:
-    print(_json(value) if arguments.json else text)
+    print(_json(value) if arguments.json else _printable(text))
 
 
 def _table(
@@ -408,17 +440,27 @@ def _table(
         return
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*columns, box=box.SIMPLE)
+    # In a narrow window figures and texts go on in the next line; none is shortened.
+    table = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE)
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(_printable(str(cell))) for cell in row))
     Console().print(table)
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, default=str, indent=2)
+    text = json.dumps(_plain(value), ensure_ascii=False, default=str, indent=2)
+    if _printable(text) == text:
+        return text
+    return json.dumps(_plain(value), default=str, indent=2)
+
+
+def _printable(text: str) -> str:
+    """``text`` with question marks for what standard output cannot show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _plain(value: Any) -> Any:

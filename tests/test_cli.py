@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,22 +131,57 @@ def test_costs_of_an_unknown_group_are_refused(filled, capsys):
         (["add"], "either a text or --file"),
         (["add", "--file", "missing.jsonl"], "cannot read missing.jsonl"),
         (["add", "hello", "--time", "someday"], "ISO 8601"),
+        (["add", "--file", "latin.jsonl"], "latin.jsonl is not UTF-8"),
         (["search", "  "], "at least one character"),
         (["search", "x", "--limit", "0"], "at least 1"),
         (["chat"], "needs a model"),
         (["ask", "x", "--base-url", "http://localhost:1/v1"], "--base-url needs --model"),
+        (["status", "--db", "typo.db"], "there is no typo.db"),
+        (["reembed", "--db", "typo.db"], "there is no typo.db"),
     ],
 )
-def test_errors_say_what_to_do(run, capsys, monkeypatch, arguments, complaint):
+def test_errors_say_what_to_do(filled, capsys, monkeypatch, arguments, complaint):
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
+    Path("latin.jsonl").write_text('{"role": "user", "content": "café"}', encoding="latin-1")
     assert main(arguments) == 1
     assert complaint in capsys.readouterr().err
 
 
-def test_wrong_usage_exits_with_2(run):
+@pytest.mark.parametrize("arguments", [["search"], ["search", "x", "--after", "soon"]])
+def test_wrong_usage_exits_with_2(run, arguments):
     with pytest.raises(SystemExit) as stopped:
-        run("search")
+        run(*arguments)
     assert stopped.value.code == 2
+
+
+def test_nothing_is_left_out_of_a_narrow_table(filled, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert "…" not in filled("get-all", "--user", "ana")[1]
+    assert "…" not in filled("costs")[1]
+
+
+def test_a_terminal_that_lacks_letters_gets_question_marks_and_json_gets_escapes(filled):
+    filled("add", "私は", "--user", "ana")
+    shell = [sys.executable, "-m", "hymem.cli", "get-all", "--user", "ana"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    table = subprocess.run(shell, env=environment, capture_output=True, check=True)
+    assert b"??" in table.stdout
+    asked = subprocess.run([*shell, "--json"], env=environment, capture_output=True, check=True)
+    assert json.loads(asked.stdout)[-1]["text"].endswith("私は")
+
+
+def test_output_that_cannot_be_written_is_an_error_and_a_closed_pipe_is_none(filled):
+    shell = [sys.executable, "-m", "hymem.cli", "get-all", "--user", "ana", "--json"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(shell, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"hymem: ")
+    assert done.stderr.count(b"\n") == 1
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(shell, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_chat_remembers_both_sides(run, server, monkeypatch):
