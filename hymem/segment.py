@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class TopicSegmenter:
     """The default ``Segmenter``.
 
-    ``max_gap``: a longer silence between two turns always ends an event.
+    ``max_gap``: a longer silence between two turns always ends an event, and so does a turn that
+    was said that much earlier than the one before it (a history added out of order).
     ``min_turns``, ``max_turns``: bounds of an event in turns; a topic shift never makes an event
     shorter than ``min_turns``, a silence may. ``max_chars``: upper bound of an event's text; a
     single longer turn is an event of its own.
@@ -96,7 +97,7 @@ class TopicSegmenter:
 def _pause(before: Turn, after: Turn) -> timedelta:
     if before.time is None or after.time is None:
         return timedelta(0)
-    return _utc(after.time) - _utc(before.time)
+    return abs(_utc(after.time) - _utc(before.time))
 
 
 def _utc(time: datetime) -> datetime:

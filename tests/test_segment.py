@@ -45,6 +45,12 @@ def test_neighbours_share_a_turn_at_a_topic_shift_but_not_across_a_silence() -> 
     assert ranges == [(0, 6), (5, 12), (12, 18)]
 
 
+def test_a_history_added_backwards_is_cut_where_one_added_in_order_is() -> None:
+    backwards = turns_of([400.0, 200.0, 0.0])
+    vectors = topic_vectors([0, 0, 0])
+    assert TopicSegmenter().segment(backwards, vectors) == [(0, 1), (1, 2), (2, 3)]
+
+
 def test_one_topic_stays_one_event_up_to_the_limit() -> None:
     vectors = np.tile(topic_vectors([0], noise=0), (40, 1))
     ranges = TopicSegmenter(max_turns=16, overlap=0).segment(turns_of(list(range(40))), vectors)

@@ -57,6 +57,8 @@ _FORMERLY = re.compile(
     r"changed|changing|current|new|switch\w*|start\w*|got|that)|initially|at first)\b",
     re.I,
 )
+# "Where did she live before?", "… before Lyon?": of a fact that changes, a bygone state.
+_BEFORE = re.compile(r"\bbefore(?:$| (?-i:[A-Z]))", re.I)
 _ATTRIBUTES = (
     (
         "home",
@@ -130,6 +132,7 @@ def parse(text: str, speakers: Collection[str]) -> Question:
         if t not in named and t not in _FRAME
     ]
     alternatives, ask = _alternatives(plain)
+    attribute = _attribute(plain)
     return Question(
         text=text,
         spoken=_spoken(text, about),
@@ -138,8 +141,8 @@ def parse(text: str, speakers: Collection[str]) -> Question:
         proper=bool(_PROPER_PLACE.search(plain)),
         about=about,
         terms=tuple(content),
-        moment=_moment(plain),
-        attribute=_attribute(plain),
+        moment="formerly" if attribute and _BEFORE.search(plain) else _moment(plain),
+        attribute=attribute,
         alternatives=alternatives,
         ask=ask,
     )

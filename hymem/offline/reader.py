@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -32,6 +33,8 @@ SURE, STATED = 0.6, 0.9
 LIST_SHARE, LIST_MOST = 0.8, 4
 # What the passage of either event in a question of order needs at least.
 SIDE_COVER, SIDE_ALIKE = 0.15, 0.4
+
+_AT_FIRST = re.compile(r"\b(?:originally|initially|at first)\b", re.IGNORECASE)
 
 # What a passage must hold to be a likely answer.
 _FITTING: dict[str, Extract] = {
@@ -174,7 +177,8 @@ def _event_date(passage: Passage) -> date | None:
 
 def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
     """The statements of the changing fact that is asked for: the newest first, or for a bygone
-    state those before the newest."""
+    state those before the newest, or before the one that the question names ("before Lyon"); the
+    oldest first where the question is about the beginning."""
     stated = [
         passage
         for passage in ranked
@@ -185,4 +189,9 @@ def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
     dated = sorted((p for p in stated if p.time), key=lambda p: as_utc(p.time or datetime.min))
     if not dated:
         return stated
-    return dated[:-1] or dated if asked.moment == "formerly" else dated[::-1]
+    if asked.moment != "formerly":
+        return dated[::-1]
+    known = {name for name in names(asked.text) if name not in asked.about}
+    named = [i for i, passage in enumerate(dated) if known & set(names(passage.text))]
+    older = dated[: named[0]] if named else dated[:-1] or dated
+    return older if _AT_FIRST.search(asked.text) else older[::-1]

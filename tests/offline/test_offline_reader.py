@@ -196,6 +196,27 @@ def test_questions_that_one_passage_cannot_settle_are_told_apart() -> None:
     assert not reader.needs_several("When did Mara buy the piano?")
 
 
+@pytest.mark.parametrize(
+    ("question", "home"),
+    [
+        ("Where does Mara live?", "Oslo"),
+        ("Where did Mara live before?", "Lyon"),
+        ("Where did she live before?", "Lyon"),
+        ("Where did Mara live previously?", "Lyon"),
+        ("Where did Mara live before Lyon?", "Rome"),
+        ("Where did Mara live before Oslo?", "Lyon"),
+        ("Where did Mara live originally?", "Rome"),
+    ],
+)
+def test_of_three_homes_the_one_asked_for_is_told(question: str, home: str) -> None:
+    hits = [
+        hit("I live in Oslo these days.", time=JUNE, number=1),
+        hit("I moved to Lyon last week.", time=MARCH, number=2),
+        hit("I live in Rome.", time=datetime(2025, 3, 2, tzinfo=UTC), number=3),
+    ]
+    assert answer(question, *hits) == home
+
+
 def test_the_facts_asked_for_have_the_keys_of_extraction() -> None:
     reader = OfflineReader()
     assert reader.fact_keys("Where does Mara live now?") == ["mara/home"]
