@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PROMPT_VERSION = 1
 OFFLINE = "offline"
 READ_HITS = 30
+# How LOCOMO's score recognises that an answer was declined.
+NOT_MENTIONED = "not mentioned"
 _SYSTEM = (
     "You answer a question about conversations that took place in the past. Excerpts of them, or "
     "notes taken from them, come first; the date above a line is the day on which it was said. "
@@ -242,6 +244,8 @@ class HyMemReader:
         self.build = Build(history.id, self._built(), seconds, failed)
 
     def answer(self, question: Question) -> Record:
+        from hymem.ask import NOT_FOUND
+
         done = self._memory.ask(question.text, user_id=self._history.id, now=question.asked)
         shown = "\n".join(
             f"[{hit.time:%d %B %Y}] {hit.text}" if hit.time else hit.text for hit in done.evidence
@@ -249,7 +253,7 @@ class HyMemReader:
         return Record(
             question=question.id,
             group=question.group,
-            answer=done.text,
+            answer=NOT_MENTIONED if done.text == NOT_FOUND else done.text,
             context=shown,
             context_tokens=done.tokens,
             full_tokens=self._full,
@@ -329,7 +333,7 @@ class OfflineReading:
         return Record(
             question=question.id,
             group=question.group,
-            answer=done.text or "not mentioned",
+            answer=done.text or NOT_MENTIONED,
             context="\n".join(f"{hit.speaker}: {hit.text}" for hit in hits),
             context_tokens=sum(count_many([hit.text for hit in hits])),
             full_tokens=self._full,

@@ -187,6 +187,10 @@ def test_offline_runs_the_whole_path_and_says_so(
         run = records.read_run(out)
         assert run.header["model"] == "offline"
         assert {record.mode for record in run.answered} == {"offline"}
+        # declined in the words that LOCOMO's score knows
+        declined = [record.answer for record in run.answered if not record.found]
+        assert declined
+        assert set(declined) == {answerers.NOT_MENTIONED}
     assert server.calls == 0
 
 
