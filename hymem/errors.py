@@ -43,12 +43,16 @@ class LLMError(HyMemError):
     """A model call failed for good: every retry was spent, or retrying cannot help.
 
     ``spent`` is a ``Completion`` with the tokens that the failed attempts cost all the same, for
-    the ledger to count; ``None`` if nothing is known to have been spent.
+    the ledger to count; ``None`` if nothing is known to have been spent. ``down``: the endpoint
+    itself failed (no connection, no reply in time, 401, 429, 5xx), so any other request would too.
     """
 
-    def __init__(self, message: str, spent: Completion | None = None) -> None:
+    def __init__(
+        self, message: str, spent: Completion | None = None, *, down: bool = False
+    ) -> None:
         super().__init__(message)
         self.spent = spent
+        self.down = down
 
 
 class LLMOutputError(LLMError):

@@ -89,28 +89,33 @@ class Ingestor:
             if not more or not events:
                 return
 
-    def extract(self, scope: Scope | None, keep_going: Callable[[], bool] = lambda: True) -> int:
+    def extract(self, scope: Scope | None, keep_going: Callable[[], bool] = lambda: True) -> bool:
         """Turn pending events (of every scope, if ``None``) into units until none is left or
-        ``keep_going`` says no between two batches; how many events were completed. Events whose
-        extraction fails stay in the store as ``failed``."""
-        done = 0
+        ``keep_going`` says no between two batches. Events whose extraction fails stay in the store
+        as ``failed``.
+
+        False if the model's endpoint is down: what was not yet tried is left pending, because each
+        attempt may take minutes."""
         while keep_going() and (
             lease := self.store.lease_events(scope, EVENTS_PER_LEASE, LEASE_SECONDS)
         ):
             with self.charging(lease.scope), self._renewing(lease):
-                done += self._extract_lease(lease)
-        return done
+                if not self._extract_lease(lease):
+                    return False
+        return True
 
-    def drain(self, scope: Scope) -> None:
+    def drain(self, scope: Scope) -> bool:
         """Segment and extract all of ``scope``, failed events once more included. Waits for what
-        other workers have leased, though not for ever: their events stay visible as ``leased``."""
+        other workers have leased, though not for ever: their events stay visible as ``leased``.
+        False if the model's endpoint is down."""
         self.store.retry_failed(scope)
         end = time.monotonic() + 2 * LEASE_SECONDS
         while True:
             self.segment(scope, close=True)
-            self.extract(scope)
+            if not self.extract(scope):
+                return False
             if scope not in self.store.unfinished() or time.monotonic() > end:
-                return
+                return True
             time.sleep(POLL_SECONDS)
 
     def charging(self, scope: Scope) -> AbstractContextManager[Meter]:
@@ -213,7 +218,8 @@ class Ingestor:
             done.set()
             thread.join()
 
-    def _extract_lease(self, lease: Lease) -> int:
+    def _extract_lease(self, lease: Lease) -> bool:
+        """Units of the leased events; whether the model's endpoint is up."""
         turns = [self.store.turns(lease.scope, event.turns) for event in lease.events]
         results = self._extract_batch(turns)
         found = [
@@ -226,7 +232,6 @@ class Ingestor:
             vectors = encode_groups(self.encoder, texts)
         except (EncoderError, BudgetError) as error:
             vectors, results = [], [error] * len(results)
-        done = 0
         for number, (event, result) in enumerate(zip(lease.events, results, strict=True)):
             if isinstance(result, HyMemError):
                 log.warning("event %d stays pending: %s", event.id, result)
@@ -234,17 +239,23 @@ class Ingestor:
             else:
                 units = self._units(lease.scope, event, found[number], vectors[number])
                 self.store.complete_event(lease, event.id, units)
-                done += 1
-        return done
+        return not any(_is_down(result) for result in results)
 
     def _extract_batch(self, batch: Sequence[Sequence[Turn]]) -> list[list[Statement] | HyMemError]:
-        """Statements per event, or the error that befell it; one bad event spoils no other."""
+        """Statements per event, or the error that befell it; one bad event spoils no other. Where
+        one event alone finds the endpoint down, the others are not tried."""
         try:
             return list(self.extractor.extract([_without_recalled(turns) for turns in batch]))
         except (LLMError, BudgetError) as error:
             if len(batch) == 1:
                 return [error]
-        return [self._extract_batch([turns])[0] for turns in batch]
+        results: list[list[Statement] | HyMemError] = []
+        for turns in batch:
+            last = results[-1] if results else None
+            results += (
+                [last] if last is not None and _is_down(last) else self._extract_batch([turns])
+            )
+        return results
 
     def _units(
         self,
@@ -291,6 +302,10 @@ class Ingestor:
             next((item for item in row if _same(texts.get(item, ""), statement.text)), None)
             for statement, row in zip(statements, near, strict=True)
         ]
+
+
+def _is_down(result: list[Statement] | HyMemError) -> bool:
+    return isinstance(result, LLMError) and result.down
 
 
 def _without_recalled(turns: Sequence[Turn]) -> list[Turn]:

@@ -136,13 +136,15 @@ class HyMem:
 
     def flush(self, *, user_id: str | None = None, agent_id: str | None = None) -> Status:
         """Extract everything that waits, in this scope (or in all, with no id given), failed events
-        once more included; the status afterwards. Events that fail again stay visible there."""
+        once more included; the status afterwards. Events that fail again stay visible there, and
+        so do those not tried because the model's endpoint is down."""
         if user_id is None and agent_id is None:
             scopes = self._store.scopes()
         else:
             scopes = [scope_of(user_id, agent_id)]
         for scope in scopes:
-            self._parts.ingestor.drain(scope)
+            if not self._parts.ingestor.drain(scope):
+                break
         return self._store.status(scopes[0] if len(scopes) == 1 else None)
 
     # -- reading --

@@ -81,11 +81,12 @@ class Worker:
             self._changed.wait_for(lambda: self._stopped, GATHER_SECONDS)
 
     def _process(self, scopes: set[Scope], close: bool) -> None:
+        up = True
         for scope in scopes:
             if self._stopped:
                 return
             self._ingestor.segment(scope, close=close)
-            self._ingestor.extract(scope, lambda: not self._stopped)
+            up = up and self._ingestor.extract(scope, lambda: not self._stopped)
         if close:
             # Events that another worker has leased are looked at again: it may have died.
             unfinished = scopes & set(self._ingestor.store.unfinished())

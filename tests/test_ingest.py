@@ -10,7 +10,7 @@ import pytest
 from hymem.context import CLOSE, OPEN
 from hymem.cost import Ledger
 from hymem.defaults import default_encoder, open_store
-from hymem.errors import EncoderError, LLMOutputError
+from hymem.errors import EncoderError, LLMError, LLMOutputError
 from hymem.ingest import Ingestor
 from hymem.messages import parse_messages
 from hymem.segment import TopicSegmenter
@@ -136,6 +136,29 @@ def test_one_poisoned_event_spoils_no_other_and_stays_visible(store):
     settle(ingestor)
     assert store.status(ANA).events == {"done": 3}
     assert len(store.list_units(ANA)) == 3
+
+
+def test_an_endpoint_that_is_down_is_not_tried_event_by_event(store):
+    class Down(EveryTurn):
+        calls = 0
+        down = True
+
+        def extract(self, events):
+            self.calls += 1
+            if self.down:
+                raise LLMError("connection refused", down=True)
+            return super().extract(events)
+
+    extractor = Down()
+    ingestor = make(store, extractor)
+    for number in range(20):
+        say(ingestor, f"I like the number {number}.", session=f"s{number}")
+    assert not ingestor.drain(ANA)
+    assert extractor.calls == 2  # the batch, then one event alone
+    assert store.status(ANA).events == {"failed": 16, "pending": 4}
+    extractor.down = False
+    assert ingestor.drain(ANA)
+    assert store.status(ANA).events == {"done": 20}
 
 
 def test_a_newer_fact_supersedes_the_older_whatever_the_order_of_arrival(store):

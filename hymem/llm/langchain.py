@@ -73,7 +73,8 @@ class LangChainChat:
         try:
             answer = self._chat.invoke(_messages(asked))
         except Exception as error:  # every provider has errors of its own
-            raise LLMError(f"{self._model}: {type(error).__name__}: {error}") from error
+            problem = f"{self._model}: {type(error).__name__}: {error}"
+            raise LLMError(problem, down=_is_down(error)) from error
         return Reply(str(answer.text), _finish(answer), self._model, *_tokens(answer))
 
     def _completion(self, pieces: Sequence[str], message: AIMessage) -> Completion:
@@ -85,6 +86,14 @@ def _messages(messages: Messages) -> list[Any]:
     from langchain_core.messages import convert_to_messages
 
     return list(convert_to_messages([dict(message) for message in messages]))
+
+
+def _is_down(error: Exception) -> bool:
+    """Whether the endpoint could not be reached, as far as a provider's errors tell."""
+    import httpx
+    import openai
+
+    return isinstance(error, (OSError, httpx.TransportError, openai.APIConnectionError))
 
 
 def _finish(message: AIMessage) -> Finish:

@@ -117,7 +117,7 @@ class OpenAIChat:
                 raise _FormatRefusedError(self._connection.explain(error)) from None
             raise LLMError(self._connection.explain(error)) from None
         except openai.OpenAIError as error:
-            raise LLMError(self._connection.explain(error)) from None
+            raise LLMError(self._connection.explain(error), down=_is_down(error)) from None
         return _reply(answer, self._model)
 
     def _stream(self, messages: Messages) -> Iterator[str | Completion]:
@@ -168,7 +168,7 @@ class OpenAIChat:
                     raise LLMError(self._connection.explain(error)) from None
                 self._stream_usage = False
             except openai.OpenAIError as error:
-                raise LLMError(self._connection.explain(error)) from None
+                raise LLMError(self._connection.explain(error), down=_is_down(error)) from None
 
     def _completion(self, pieces: Sequence[str], usage: CompletionUsage | None) -> Completion:
         text = "".join(pieces)
@@ -203,7 +203,8 @@ class Connection:
                 if not key and not other:
                     raise LLMError(
                         "no key for the OpenAI API: set OPENAI_API_KEY, or pass api_key, or "
-                        "base_url for a local model"
+                        "base_url for a local model",
+                        down=True,
                     )
                 # Local servers want no key, but the SDK wants one.
                 self._client = openai.OpenAI(api_key=key or "none", **self._settings)  # type: ignore[arg-type]
@@ -222,6 +223,13 @@ class Connection:
             return f"the endpoint answered {error.status_code}: {error.message}"[:500]
         cause = error.__cause__ or error
         return f"{type(error).__name__}: {cause}"[:500]
+
+
+def _is_down(error: Exception) -> bool:
+    """Whether the fault is the endpoint's, not the request's (too long, say)."""
+    import openai
+
+    return not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 413, 422)
 
 
 class _FormatRefusedError(Exception):

@@ -264,3 +264,19 @@ def test_local_endpoints_need_no_key(server: OpenAIServer, monkeypatch: pytest.M
 def test_unreachable_endpoint_is_an_error_with_its_cause() -> None:
     with pytest.raises(LLMError, match="Connect"):
         OpenAIChat("m", base_url="http://127.0.0.1:9/v1", max_retries=0).complete(ASK)
+
+
+@pytest.mark.parametrize(
+    ("failure", "down"),
+    [
+        *((failure, True) for failure in (Fail(401), Fail(429), Fail(500), Drop(), Hang(0.5))),
+        *((failure, False) for failure in (Fail(400), Fail(413))),
+    ],
+)
+def test_an_error_tells_whether_the_endpoint_or_the_request_is_at_fault(
+    server: OpenAIServer, failure: Fail | Drop | Hang, down: bool
+) -> None:
+    server.script(failure)
+    with pytest.raises(LLMError) as caught:
+        chat(server, timeout=0.2, max_retries=0).complete(ASK)
+    assert caught.value.down == down
