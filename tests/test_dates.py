@@ -45,6 +45,25 @@ def test_absolute_dates_are_marked_so(text: str, first: date, last: date) -> Non
 
 
 @pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("My sister is getting married in June.", date(2026, 6, 1)),
+        ("My sister got married in June.", date(2025, 6, 1)),
+        ("The wedding is on Friday.", date(2026, 3, 6)),
+        ("We met on Friday.", date(2026, 2, 27)),
+        ("My birthday is in June.", date(2026, 6, 1)),
+        ("Our flight leaves on the 9th.", date(2026, 3, 9)),
+        ("School starts in September.", date(2026, 9, 1)),
+        ("See you in May!", date(2026, 5, 1)),
+        ("Let's meet on Saturday.", date(2026, 3, 7)),
+    ],
+)
+def test_a_plan_in_the_present_tense_lies_ahead(text: str, first: date) -> None:
+    (span,) = resolve(text, MONDAY)
+    assert span.first == first
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "I may go for a march.",

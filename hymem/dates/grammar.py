@@ -76,7 +76,9 @@ _NEAR_DAYS, _LONG_GONE_DAYS = 31, 180
 _FUTURE = (
     r"will|won['’]t|shall|['’]ll|going to|gonna|due|plan(?:s|ning)? (?:to|on|for)|hop(?:e|ing) to|"
     r"about to|looking forward|can['’]t wait|upcoming|(?:am|are|is|['’]m|['’]re|['’]s) (?:\w+ly )?"
-    r"\w+ing|want(?:s)? to|scheduled"
+    r"(?:getting \w+ed|\w+ing)|want(?:s)? to|scheduled|see you|let['’]s|"
+    # The date itself comes next: "the wedding is on Friday".
+    r"(?:is|are|['’]s|starts?|begins?|arrives?|leave|(?<!the )leaves)(?= (?:in|on)(?: the)? $)"
 )
 _PAST = (
     r"was|were|did|had|['’]d|been|went|saw|got|met|came|took|made|told|said|left|ran|bought|gave|"
