@@ -41,8 +41,6 @@ class Asker:
         config: Config,
         encoder: Encoder,
     ) -> None:
-        if not config.light and not config.deep:
-            raise InputError("Config.light and Config.deep are both off; leave one tier on")
         self._store, self._retriever, self._llm = store, retriever, llm
         self._ledger, self._config = ledger, config
         self._reader = OfflineReader(
@@ -66,6 +64,8 @@ class Asker:
 
         Raises ``InputError`` for ``deep="llm"`` without a model, ``LLMError``, ``BudgetError``.
         """
+        if deep not in (None, "llm"):
+            raise InputError(f"deep is {deep!r}; pass 'llm' or None")
         if deep == "llm" and self._llm is None:
             raise InputError('deep="llm" needs a model, and none is configured')
         meter = meter or self._meter(scope, None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hymem.ask import Asker
 from hymem.chat import Chatter
+from hymem.checks import check_config
 from hymem.cost import Ledger
 from hymem.defaults import default_encoder, open_store, resolve_llm
 from hymem.ingest import Ingestor
@@ -47,6 +48,7 @@ def assemble(
     prices: Mapping[str, tuple[float, float]],
 ) -> Parts:
     """Build the stages; arguments as for ``HyMem``. Opens the store."""
+    check_config(config)
     model = resolve_llm(llm)
     plain = encoder or default_encoder()
     store = store or open_store(path, plain)

@@ -119,15 +119,20 @@ class Chatter:
         context = self._asker.recall(
             scope, said[-1].text, max_tokens=max_tokens, where=where, now=now, meter=meter
         )
-        prompt = [{"role": message["role"], "content": _text(message)} for message in messages]
+        prompt = [
+            {"role": message.get("role", "user"), "content": _text(message)} for message in messages
+        ]
         if context.text:
             prompt = _with_memory(prompt, context, now or datetime.now())
         return _Turn(prompt, new, context, meter, meter.llm(self._llm, "chat", context.tier))
 
 
 def _unanswered(messages: Sequence[Message]) -> list[Message]:
-    """The user's messages at the end. Raises ``InputError`` if there are none."""
+    """The user's messages at the end. Raises ``InputError`` if there are none, or no messages."""
     new: list[Message] = []
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise InputError(f"messages[{number}] is {type(message).__name__}; pass a dict")
     for message in reversed(messages):
         if message.get("role") != "user":
             break

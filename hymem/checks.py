@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import get_args
 
 from hymem.errors import InputError
 from hymem.messages import Time, parse_time
-from hymem.types import Filter, Scope
+from hymem.types import Budget, Config, Filter, GateMode, Scope
 
 
 def scope_of(user_id: str | None, agent_id: str | None) -> Scope:
@@ -45,6 +46,29 @@ def check_id(item_id: int) -> None:
     """``item_id`` is an ``int``; whether there is such an item the store knows."""
     if not isinstance(item_id, int) or isinstance(item_id, bool):
         raise InputError(f"item_id is {item_id!r}; pass the whole number that add or search gave")
+
+
+def check_config(config: Config) -> None:
+    """Numbers are at least 1, budgets are budgets, the gate is known and one tier is left on."""
+    for name in ("k", "n", "max_rounds", "light_tokens", "deep_tokens"):
+        check_positive(getattr(config, name), f"Config.{name}")
+    check_budget(config.question_budget, "Config.question_budget")
+    check_budget(config.scope_budget, "Config.scope_budget")
+    if config.gate not in get_args(GateMode):
+        raise InputError(f"Config.gate is {config.gate!r}; pass one of {get_args(GateMode)}")
+    if not config.light and not config.deep:
+        raise InputError("Config.light and Config.deep are both off; leave one tier on")
+
+
+def check_budget(budget: Budget | None, name: str = "budget") -> None:
+    """``budget`` is a ``Budget`` of numbers, or ``None``."""
+    if budget is None:
+        return
+    if not isinstance(budget, Budget):
+        raise InputError(f"{name} is {type(budget).__name__}; pass a hymem.Budget")
+    for cap in (budget.tokens, budget.usd):
+        if cap is not None and (not isinstance(cap, (int, float)) or isinstance(cap, bool)):
+            raise InputError(f"{name} holds {cap!r}; pass numbers, or None for no cap")
 
 
 def checked_filter(where: Filter | None) -> Filter | None:

@@ -207,12 +207,16 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _costs(arguments: argparse.Namespace) -> int:
+    from hymem.prices import source
+
     by = tuple(name.strip() for name in arguments.by.split(","))
     with _open(arguments) as memory:
         rows = memory.costs(by=by, since=arguments.since, **_scope(arguments))
     columns = (*by, "calls", "input_tokens", "output_tokens", "cached_tokens", "usd", "seconds")
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     _table(arguments, rows, columns, cells)
+    if not arguments.json:
+        print(f"prices: {source()}, where none were given")
     return 0
 
 
@@ -486,8 +490,12 @@ def _day(time: datetime | None) -> str:
 
 
 def _cell(value: Any) -> str:
+    from hymem.types import Scope
+
     if isinstance(value, float):
         return f"{value:.6f}".rstrip("0").rstrip(".")
+    if isinstance(value, Scope):
+        return " / ".join(name for name in (value.user_id, value.agent_id) if name) or "-"
     return "unknown" if value is None else str(value)
 
 

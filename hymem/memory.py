@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from hymem.checks import (
+    check_budget,
     check_id,
     check_positive,
     check_query,
@@ -224,6 +225,7 @@ class HyMem:
         of unknown price, ``BudgetError`` when not even one call fits.
         """
         check_query(question)
+        check_budget(budget)
         return self._parts.asker.ask(
             scope_of(user_id, agent_id),
             clean_text(question),
@@ -254,6 +256,8 @@ class HyMem:
         then), ``BudgetError``, ``PriceError``.
         """
         scope = scope_of(user_id, agent_id)
+        check_positive(max_tokens, "max_tokens")
+        check_budget(budget)
         return self._chatter().reply(
             scope,
             as_list(messages),
@@ -279,6 +283,8 @@ class HyMem:
         """As ``chat``, yielding the reply in pieces as they come. A reader who leaves early is
         remembered with what was shown."""
         scope = scope_of(user_id, agent_id)
+        check_positive(max_tokens, "max_tokens")
+        check_budget(budget)
         return self._chatter().stream(
             scope,
             as_list(messages),

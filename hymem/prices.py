@@ -1,13 +1,14 @@
 """Dollars for tokens: prices that the user gives, else those of the ``genai-prices`` package.
 
-The package carries its table with it and asks no network; its version dates the prices, and a
-price that changed over time is the one of the day of the call.
+The package carries its table with it and asks no network. A price that changed over time is the one
+of the day of the call.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from datetime import date
 from urllib.parse import urlsplit
 
 MILLION = 1_000_000
@@ -45,10 +46,26 @@ class Prices:
 
 
 def source() -> str:
-    """The price table and its version, such as ``genai-prices 0.2.3``."""
+    """The price table, its version and its date, such as ``genai-prices 0.2.3 of 2026-10-14``.
+
+    The table itself is not dated: the date is that of its newest change of a price.
+    """
     from importlib.metadata import version
 
-    return f"genai-prices {version('genai-prices')}"
+    return f"genai-prices {version('genai-prices')} of {_newest_change().isoformat()}"
+
+
+def _newest_change() -> date:
+    from genai_prices.data import providers
+
+    changes = (
+        getattr(price.constraint, "start_date", None)
+        for provider in providers
+        for model in provider.models
+        if isinstance(model.prices, list)
+        for price in model.prices
+    )
+    return max(day for day in changes if day is not None and day <= date.today())
 
 
 def is_local(base_url: str) -> bool:

@@ -202,9 +202,22 @@ def test_each_part_can_be_switched_off(
     assert model.stages == calls
 
 
-def test_not_both_tiers_can_be_off(llm: OpenAIChat) -> None:
-    with pytest.raises(InputError, match="leave one tier on"):
-        HyMem(":memory:", llm=llm, config=Config(light=False, deep=False))
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (Config(light=False, deep=False), "leave one tier on"),
+        (Config(gate="wild"), "Config.gate is 'wild'"),  # type: ignore[arg-type]
+        (Config(k=0), "Config.k must be"),
+        (Config(max_rounds=0), "Config.max_rounds must be"),
+        (Config(scope_budget=5), "Config.scope_budget is int"),  # type: ignore[arg-type]
+        (Config(question_budget=Budget(usd="1")), "holds '1'"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_config_that_could_not_answer_is_refused(
+    llm: OpenAIChat, config: Config, complaint: str
+) -> None:
+    with pytest.raises(InputError, match=complaint):
+        HyMem(":memory:", llm=llm, config=config)
 
 
 # -- reflection --

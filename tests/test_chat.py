@@ -160,6 +160,14 @@ def test_the_user_must_have_said_something(memory: HyMem, messages: Any) -> None
         memory.chat(messages, user_id="ana")
 
 
+def test_what_is_no_message_is_named(memory: HyMem) -> None:
+    for messages in (["hi"], [None, {"role": "user", "content": "hi"}]):
+        with pytest.raises(InputError, match=r"messages\[0\] is"):
+            memory.chat(messages, user_id="ana")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="max_tokens"):
+        memory.chat(HELLO, user_id="ana", max_tokens=0)  # type: ignore[arg-type]
+
+
 def test_async_twin_streams_too(llm: OpenAIChat) -> None:
     async def talk() -> tuple[str, list[str]]:
         async with AsyncHyMem(":memory:", llm=llm, background=False) as memory:

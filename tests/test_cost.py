@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from openai_server import Drop, Fail, OpenAIServer, Say
@@ -47,7 +47,9 @@ def test_known_prices_come_from_the_table_without_network(monkeypatch: pytest.Mo
         assert cached is not None
         assert cached < full
     assert (prices.usd("text-embedding-3-small", openai, 1_000_000) or 0) > 0
-    assert source().startswith("genai-prices ")
+    table, day = source().split(" of ")
+    assert table.startswith("genai-prices ")
+    assert date(2026, 1, 1) < date.fromisoformat(day) <= date.today()
 
 
 @pytest.mark.parametrize(

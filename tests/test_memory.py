@@ -222,6 +222,8 @@ def test_lexical_search_works_on_cjk(memory):
         (lambda m: m.search("x", limit=True), "limit must be"),
         (lambda m: m.recall("x", max_tokens=0), "max_tokens must be"),
         (lambda m: m.recall("x", deep="llm"), "needs a model"),
+        (lambda m: m.recall("x", deep=True), "deep is True"),
+        (lambda m: m.ask("x", budget=5), "budget is int"),
         (lambda m: m.update(1, " "), "must not be empty"),
         (lambda m: m.costs(by=("moon",)), "moon"),
         (lambda m: m.costs(since="soon"), "since is 'soon'"),
