@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from snn_encoder.data import text_chunks
+from snn_encoder.restore import usable
 from snn_encoder.teacher import Teacher, VectorCache
 from snn_encoder.train import load_recipe
 
@@ -25,13 +26,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="folder of text files, or a dataset's name")
     parser.add_argument("--cache", type=Path, required=True, help="folder of teacher vectors")
     parser.add_argument("--max-minutes", type=float, default=math.inf)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     recipe = load_recipe(args.config)
-    teacher = Teacher(recipe.max_tokens, device=args.device)
+    teacher = Teacher(recipe.max_tokens, device=str(usable(args.device)))
     cache = VectorCache(args.cache, teacher.key)
     chunks = list(text_chunks(args.data, recipe.corpus))
     random.Random(recipe.seed).shuffle(chunks)  # whatever is done first is a fair sample

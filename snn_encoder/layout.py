@@ -82,10 +82,11 @@ class _DepthwiseRows(torch.autograd.Function):
         half = len(weight) // 2
         grad_weight = torch.zeros_like(weight)
         rows = len(x)
-        for start in range(0, rows, _ROWS):  # pieces stay in the processor's cache
+        piece = _ROWS if x.device.type == "cpu" else rows  # pieces stay in the processor's cache
+        for start in range(0, rows, piece):
             for k in range(len(weight)):
                 shift = k - half
-                low, high = max(start, -shift), min(start + _ROWS, rows, rows - shift)
+                low, high = max(start, -shift), min(start + piece, rows, rows - shift)
                 if low < high:
                     grad_weight[k] += (grad[low:high] * x[low + shift : high + shift]).sum(0)
         return _rows_conv(grad, weight.flip(0)), grad_weight

@@ -40,6 +40,17 @@ def restored(encoder: SpikingEncoder) -> SpikingNet:
     return net
 
 
+def usable(device: str) -> torch.device:
+    """Return a device by name.
+
+    Raises:
+        RuntimeError: it is a GPU and torch sees none.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(f"Device {device!r} was asked for, but torch sees no GPU here.")
+    return torch.device(device)
+
+
 class TorchEncoder:
     """Runs an encoder's weights through torch on a device.
 
@@ -48,9 +59,7 @@ class TorchEncoder:
     """
 
     def __init__(self, encoder: SpikingEncoder, device: str) -> None:
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError(f"Device {device!r} was asked for, but torch sees no GPU here.")
-        self.device = torch.device(device)
+        self.device = usable(device)
         self.net = restored(encoder).to(self.device)
 
     @torch.inference_mode()

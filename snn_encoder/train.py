@@ -30,7 +30,7 @@ from snn_encoder.inference import SpikingEncoder
 from snn_encoder.layout import Layout, pack
 from snn_encoder.model import ModelConfig, Output, SpikingNet
 from snn_encoder.neurons import Neuron
-from snn_encoder.restore import restored
+from snn_encoder.restore import restored, usable
 from snn_encoder.teacher import Teacher, VectorCache
 from snn_encoder.tokenizer import load_tokenizer
 
@@ -257,7 +257,7 @@ def terms(output: Output, y: Tensor, stage: Stage, bank: Tensor | None, pairs: i
         if "info_nce" in weights and pairs:
             found["info_nce"] = losses.info_nce(z[single : single + pairs], z[single + pairs :])
         for name, value in found.items():
-            out[name] = out.get(name, torch.zeros(())) + weights[name] * value / count
+            out[name] = out.get(name, z.new_zeros(())) + weights[name] * value / count
     if "self_teacher" in weights and count > 1:
         value = losses.self_teacher(output.vectors[0], output.vectors[-1], y)
         out["self_teacher"] = weights["self_teacher"] * value
@@ -278,27 +278,29 @@ def encode_with(
     ]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     out = np.empty((len(ids), net.config.dim), dtype=np.float32)
-    training = net.training
+    training, device = net.training, net.bias.device
     net.eval()
     with torch.no_grad():
         for start in range(0, len(order), 256):
             rows = order[start : start + 256]
             flat, layout = pack([ids[i] for i in rows])
-            z = net(flat, layout, timesteps, method="bptt").vectors[-1]
-            out[rows] = torch.nn.functional.normalize(z, dim=-1).numpy()
+            z = net(flat.to(device), layout.to(device), timesteps, method="bptt").vectors[-1]
+            out[rows] = torch.nn.functional.normalize(z, dim=-1).cpu().numpy()
     net.train(training)
     return out
 
 
 class Trainer:
-    """Everything of a run that a checkpoint restores."""
+    """Everything of a run that a checkpoint restores; on one device."""
 
-    def __init__(self, recipe: Recipe, folder: Path, teacher: Teacher | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: Path, teacher: Teacher | None = None, device: str = "cpu"
+    ) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.folder = recipe, folder
-        self.net = SpikingNet(recipe.model)
+        self.recipe, self.folder, self.device = recipe, folder, usable(device)
+        self.net = SpikingNet(recipe.model).to(self.device)
         self.optimisers = Optimisers(self.net)
-        self.auxiliary = Auxiliary(recipe, self.net, teacher)
+        self.auxiliary = Auxiliary(recipe, self.net, teacher).to(self.device)
         self.stage, self.step, self.seconds, self.texts = 0, 0, 0.0, 0
 
     @property
@@ -322,7 +324,7 @@ class Trainer:
         unfinished.replace(self.checkpoint)
 
     def resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         self.net.load_state_dict(state["net"])
         self.optimisers.load_state_dict(state["optimisers"])
         if "auxiliary" in state:
@@ -363,8 +365,9 @@ class Trainer:
         Raises:
             FloatingPointError: a term is not finite; names the step and the term.
         """
-        flat = torch.from_numpy(np.concatenate(ids).astype(np.int64))
-        layout = Layout(torch.tensor([len(row) for row in ids]))
+        flat = torch.from_numpy(np.concatenate(ids).astype(np.int64)).to(self.device)
+        layout = Layout(torch.tensor([len(row) for row in ids])).to(self.device)
+        y, bank = y.to(self.device), None if bank is None else bank.to(self.device)
         pick = np.random.default_rng((self.recipe.seed, self.stage, self.step))
         timesteps = int(pick.choice(stage.timesteps))
         shorter = [t for t in stage.snapshots if t < timesteps]
@@ -404,6 +407,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--eval-minutes", type=float, default=5.0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     return parser.parse_args(argv)
 
 
@@ -416,7 +420,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = load_recipe(args.config)
     args.out.mkdir(parents=True, exist_ok=True)
     teacher = Teacher(recipe.max_tokens)
-    trainer = Trainer(recipe, args.out, teacher)
+    trainer = Trainer(recipe, args.out, teacher, args.device)
     if args.resume and trainer.checkpoint.exists():
         trainer.resume()
     elif recipe.start:

@@ -103,6 +103,24 @@ def test_interrupted_run_resumes_to_the_same_losses(
     assert set(whole[-1]) == {"cosine", "full_precision", "firing"}
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_absent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="sees no GPU"):
+        Trainer(RECIPE, tmp_path, device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_trains_like_the_processor(
+    corpus_folder: Path, cache: VectorCache, tmp_path: Path
+) -> None:
+    logs: list[list[dict[str, float]]] = [[], []]
+    for log, device in zip(logs, ("cpu", "cuda"), strict=True):
+        trainer = Trainer(RECIPE, tmp_path / device, device=device)
+        losses_of(trainer, log)
+        run(trainer, arguments(corpus_folder, tmp_path / device), cache)
+    assert logs[1][0] == pytest.approx(logs[0][0], rel=1e-3)
+
+
 def test_training_lowers_the_loss(corpus_folder: Path, cache: VectorCache, tmp_path: Path) -> None:
     log: list[dict[str, float]] = []
     stage = replace(STAGES[0], steps=60, rate=5e-3, table_rate=2e-2)
