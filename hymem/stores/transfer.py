@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time as clock
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hymem.errors import InputError
@@ -33,6 +33,29 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)
 """
 
 
+_MALFORMED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    sqlite3.IntegrityError,
+)
+_STATUSES = ("pending", "leased", "done", "failed")
+# What SQLite would store in any case and what would break every later search.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(
+        ("id", "position", "tokens", "attempts", "recalled"),
+        lambda value: isinstance(value, int) and 0 <= value < 1 << 63,
+    ),
+    **dict.fromkeys(("created", "at"), lambda value: isinstance(value, (int, float))),
+    **dict.fromkeys(
+        ("role", "fact", "error"), lambda value: value is None or isinstance(value, str)
+    ),
+    "status": lambda value: value in _STATUSES,
+}
+
+
 class Transfer(Items):
     def dump(self, scope: Scope | None = None) -> Iterator[Mapping[str, Any]]:
         yield {"record": "hymem", "format": FORMAT}
@@ -50,8 +73,9 @@ class Transfer(Items):
             loader = _Loader(self, connection)
             for number, record in enumerate(records, 1):
                 try:
+                    _check(record)
                     loader.take(record)
-                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                except _MALFORMED as error:
                     if isinstance(error, InputError):
                         raise
                     raise InputError(
@@ -90,6 +114,13 @@ class Transfer(Items):
             "SELECT item, event, text, at FROM history WHERE scope = ? ORDER BY id", (scope_id,)
         ):
             yield {"record": "history", "item": item, "event": event, "text": text, "at": at}
+
+
+def _check(record: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for a value that no export holds."""
+    for name, fits in _FIELDS.items():
+        if name in record and not fits(record[name]):
+            raise ValueError(f"{name} is {record[name]!r}")
 
 
 def _record(kind: str, session: str, values: list[Any]) -> dict[str, Any]:

@@ -111,6 +111,33 @@ def test_an_import_adds_to_what_is_there(opened: Opened) -> None:
     ]
 
 
+GOOD = {
+    "record": "turn",
+    "user_id": "ana",
+    "agent_id": None,
+    "id": 1,
+    "session_id": "",
+    "position": 0,
+    "role": "user",
+    "speaker": "Ana",
+    "tokens": 1,
+    "metadata": {},
+    "text": "hello",
+}
+EVENT = {
+    "record": "event",
+    "user_id": "ana",
+    "agent_id": None,
+    "id": 1,
+    "session_id": "",
+    "time": None,
+    "status": "done",
+    "attempts": 1,
+    "error": None,
+    "turns": [1],
+}
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -121,26 +148,22 @@ def test_an_import_adds_to_what_is_there(opened: Opened) -> None:
         {"record": "unit", "user_id": None, "agent_id": None, "id": 1, "event": None, "text": 5},
         ["a", "list"],
         None,
+        {**GOOD, "id": 2, "tokens": "many"},
+        {**GOOD, "id": 2, "position": -5},
+        {**GOOD, "id": 2, "position": 10**30},
+        {**GOOD, "id": 2, "created": "x"},
+        {**GOOD, "id": 2, "fact": ["x"]},
+        {**GOOD, "id": [2]},
+        {**EVENT, "status": "wild"},
+        {**EVENT, "turns": [7]},
+        {**EVENT, "turns": [1, 1]},
     ],
 )
 def test_a_broken_import_imports_nothing(store: SQLiteStore, broken: object) -> None:
-    good = {
-        "record": "turn",
-        "user_id": "ana",
-        "agent_id": None,
-        "id": 1,
-        "session_id": "",
-        "position": 0,
-        "role": "user",
-        "speaker": "Ana",
-        "tokens": 1,
-        "metadata": {},
-        "text": "hello",
-    }
     with pytest.raises(InputError):
-        store.load(iter([good, broken]))  # type: ignore[list-item]
+        store.load(iter([GOOD, broken]))  # type: ignore[list-item]
     assert store.scopes() == []
-    assert store.load(iter([good])) == 1
+    assert store.load(iter([GOOD, EVENT])) == 1
 
 
 def test_a_backup_is_the_live_store_at_that_moment(opened: Opened, tmp_path: Path) -> None:
