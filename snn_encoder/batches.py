@@ -135,6 +135,14 @@ class Batches:
     ) -> None:
         self.cluster, self.size, self.run = cluster, size, run
         self.dialogue, self.seed = dialogue, seed
+        if size % run:
+            raise ValueError(f"A batch of {size} texts is not made of whole runs of {run}.")
+        self._per_epoch = (len(cluster) // run - 1) // (size // run)
+        if self._per_epoch < 1:
+            raise ValueError(
+                f"{len(cluster)} texts are too few for batches of {size} in runs of {run}: give "
+                "more text, or set a smaller `batch` and `run` in the configuration."
+            )
         self._epoch = -1
         self._order = np.empty((0, size), dtype=np.int64)
 
@@ -155,8 +163,7 @@ class Batches:
 
     def __getitem__(self, step: int) -> np.ndarray:
         """Return the rows of a step's batch, int64 [size]."""
-        per_epoch = max(1, len(self.cluster) // self.run - 1) // (self.size // self.run)
-        epoch, place = divmod(step, per_epoch)
+        epoch, place = divmod(step, self._per_epoch)
         if epoch != self._epoch:
             self._shuffle(epoch)
         rows: np.ndarray = self._order[place % len(self._order)]

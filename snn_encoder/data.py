@@ -121,6 +121,22 @@ def dataset_lines(name: str) -> list[str]:
     return [text.strip() for text in rows[column] if text and text.strip()]
 
 
+def sources(source: str, spec: Mapping[str, Mapping[str, int]], count: int) -> dict[str, int]:
+    """Return the corpora that `text_chunks` draws from, each with the texts it draws at most.
+
+    Args:
+        count: texts of a source that is one corpus taken whole.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        return {path.name if path.is_file() else source: count}
+    counts: dict[str, int] = {}
+    for corpora in spec.values():
+        for name, most in corpora.items():
+            counts[name] = counts.get(name, 0) + most
+    return counts
+
+
 def text_chunks(source: str, spec: Mapping[str, Mapping[str, int]]) -> Iterator[list[str]]:
     """Yield training text in chunks of at most `CHUNK` texts.
 

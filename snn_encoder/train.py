@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from snn_encoder import evaluate, fusion, losses
 from snn_encoder.auxiliary import FullPrecision, Heads, Hybrids, Pass
 from snn_encoder.batches import Batches, Corpus, PairSource
-from snn_encoder.data import text_chunks
+from snn_encoder.data import sources, text_chunks
 from snn_encoder.inference import SpikingEncoder
 from snn_encoder.layout import Layout, pack
 from snn_encoder.model import ModelConfig, Output, SpikingNet
@@ -302,6 +302,7 @@ class Trainer:
         self.optimisers = Optimisers(self.net)
         self.auxiliary = Auxiliary(recipe, self.net, teacher).to(self.device)
         self.stage, self.step, self.seconds, self.texts = 0, 0, 0.0, 0
+        self.sources: dict[str, int] = {}  # corpora, as `data.sources` counts them
 
     @property
     def checkpoint(self) -> Path:
@@ -318,20 +319,33 @@ class Trainer:
                 "auxiliary_optimiser": self.auxiliary.optimiser.state_dict(),
                 "random": torch.get_rng_state(),
                 "progress": (self.stage, self.step, self.seconds, self.texts),
+                "sources": self.sources,
             },
             unfinished,
         )
         unfinished.replace(self.checkpoint)
 
     def resume(self) -> None:
+        """Go on from the checkpoint.
+
+        Raises:
+            ValueError: it was made with another configuration.
+        """
         state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        self.net.load_state_dict(state["net"])
+        try:
+            self.net.load_state_dict(state["net"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.checkpoint} holds a network of another configuration: resume with that "
+                "one, or train into another folder."
+            ) from error
         self.optimisers.load_state_dict(state["optimisers"])
         if "auxiliary" in state:
             self.auxiliary.load_state_dict(state["auxiliary"])
             self.auxiliary.optimiser.load_state_dict(state["auxiliary_optimiser"])
         torch.set_rng_state(state["random"])
         self.stage, self.step, self.seconds, self.texts = state["progress"]
+        self.sources = state.get("sources", {})
 
     def enter(self, stage: Stage) -> None:
         """Set the network up for a stage."""
@@ -433,11 +447,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(trainer: Trainer, args: argparse.Namespace, cache: VectorCache) -> None:
     """Train stage after stage until the recipe or the time ends."""
     recipe = trainer.recipe
-    corpus = Corpus.load(args.out)
+    corpus = Corpus.load(args.out) if args.resume else None
     if corpus is None:
         chunks = text_chunks(args.data, recipe.corpus)
         corpus = Corpus(chunks, cache, recipe.max_tokens, recipe.clusters, recipe.seed)
         corpus.save(args.out)
+    trainer.sources = trainer.sources or sources(args.data, recipe.corpus, len(corpus))
     print(f"{len(corpus)} texts", flush=True)
     pairs = None
     if any("info_nce" in stage.weights for stage in recipe.stages):

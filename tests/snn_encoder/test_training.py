@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from snn_encoder import SpikingEncoder, ablate, data, train
 from snn_encoder.auxiliary import FullPrecision, Hybrids, Pass
 from snn_encoder.batches import Batches, Corpus, neighbours
+from snn_encoder.export import export, model_card, trained
 from snn_encoder.layout import pack
 from snn_encoder.model import ModelConfig, Output, SpikingNet
 from snn_encoder.teacher import VectorCache
@@ -90,7 +91,7 @@ def test_interrupted_run_resumes_to_the_same_losses(
     run(trainer, arguments(corpus_folder, tmp_path / "whole"), cache)
 
     parts: list[dict[str, float]] = []
-    halves = arguments(corpus_folder, tmp_path / "parts", "--max-minutes", "0")
+    halves = arguments(corpus_folder, tmp_path / "parts", "--max-minutes", "0", "--resume")
     for _ in range(10):  # each call takes one step, is stopped, and saves
         trainer = Trainer(RECIPE, tmp_path / "parts")
         if trainer.checkpoint.exists():
@@ -119,6 +120,45 @@ def test_a_gpu_trains_like_the_processor(
         losses_of(trainer, log)
         run(trainer, arguments(corpus_folder, tmp_path / device), cache)
     assert logs[1][0] == pytest.approx(logs[0][0], rel=1e-3)
+
+
+def test_new_run_in_a_used_folder_takes_the_data_that_it_is_given(
+    corpus_folder: Path, cache: VectorCache, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    stop = ("--max-minutes", "0")
+    run(Trainer(RECIPE, out), arguments(corpus_folder, out, *stop), cache)
+    lines = data.text_chunks(str(corpus_folder), SPEC)
+    own = tmp_path / "own.txt"
+    own.write_text("\n".join(next(lines)))
+    trainer = Trainer(RECIPE, out)
+    run(trainer, arguments(own, out, *stop), cache)
+    kept = Corpus.load(out)
+    assert kept is not None
+    assert len(kept) == 400
+    assert trainer.sources == {"own.txt": 400}
+
+
+def test_model_card_names_what_was_trained_on(
+    corpus_folder: Path, cache: VectorCache, tmp_path: Path
+) -> None:
+    trainer = Trainer(RECIPE, tmp_path)
+    run(trainer, arguments(corpus_folder, tmp_path, "--max-minutes", "0"), cache)
+    trainer = trained(RECIPE, tmp_path)
+    config = export(trainer.net, tmp_path / "weights", RECIPE, timesteps=2)
+    card = model_card(RECIPE, config, trainer)
+    assert "| talk | not one of the package's corpora | not recorded | 500 |" in card
+    assert "No text of LOCOMO" not in card
+    recipe = load_recipe("nano")
+    trainer.sources = {}
+    assert "No text of LOCOMO" in model_card(recipe, config, trainer)
+
+
+def test_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    Trainer(RECIPE, tmp_path).save()
+    wider = replace(RECIPE, model=replace(TINY, width=24))
+    with pytest.raises(ValueError, match="another configuration"):
+        Trainer(wider, tmp_path).resume()
 
 
 def test_training_lowers_the_loss(corpus_folder: Path, cache: VectorCache, tmp_path: Path) -> None:
@@ -242,6 +282,10 @@ def test_batches_are_runs_and_depend_on_the_step_alone() -> None:
     assert np.array_equal(batches[200], far)
     same = np.mean([len(set(cluster[run])) == 1 for run in batches[7].reshape(-1, 16)])
     assert same >= 0.5
+    with pytest.raises(ValueError, match="70 texts are too few"):
+        Batches(cluster[:70], size=64, run=16, dialogue=0.0, seed=3)
+    with pytest.raises(ValueError, match="whole runs"):
+        Batches(cluster, size=64, run=24, dialogue=0.0, seed=3)
     turns = Batches(cluster, size=64, run=16, dialogue=1.0, seed=3)[0].reshape(-1, 16)
     assert (np.diff(turns, axis=1) == 1).all()
 
