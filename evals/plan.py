@@ -30,15 +30,17 @@ class Planned:
     minutes: int
     baselines: tables.Baselines = "encoder"
     ablations: bool = False
+    both_sides: bool = False
 
 
 PLAN = (
-    Planned("locomo-spiking", "locomo", "spiking", 2, "all", ablations=True),
+    Planned("locomo-spiking", "locomo", "spiking", 3, "all", ablations=True),
     Planned("gate-spiking", "gate", "spiking", 1),
-    Planned("longmemeval-s-spiking", "longmemeval", "spiking", 5, "all"),
+    Planned("longmemeval-s-spiking", "longmemeval", "spiking", 1, "all"),
     Planned("answers-offline", "answers", "spiking", 2),
     Planned("locomo-spiking-nano", "locomo", "spiking:nano", 1),
-    Planned("longmemeval-s-spiking-nano", "longmemeval", "spiking:nano", 4),
+    Planned("longmemeval-s-spiking-nano", "longmemeval", "spiking:nano", 1),
+    Planned("longmemeval-s-both-sides", "longmemeval", "spiking", 8, "none", both_sides=True),
     Planned("locomo-minilm", "locomo", "minilm", 5, "all"),
     Planned("longmemeval-s-minilm", "longmemeval", "minilm", 60, "only"),
 )
@@ -89,6 +91,7 @@ def make(table: Planned, inputs: Inputs) -> Result:
         cache=inputs.cache,
         jobs=inputs.jobs,
         baselines=table.baselines,
+        both_sides=table.both_sides,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.files import DataError
-from evals.plan import PLAN
+from evals.plan import PLAN, Planned
 from evals.results import (
     HALVES,
     Row,
@@ -56,13 +56,17 @@ def update(folder: Path, readme: Path = README) -> None:
 def tables(folder: Path) -> str:
     """All tables of the results in ``folder``, as Markdown. Raises ``DataError``."""
     results = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
-    locomo = _merged(results, "locomo-")
-    sessions = _merged(results, "longmemeval-s-")
+    locomo = _merged(results, [table for table in PLAN if table.kind == "locomo"])
+    sessions = [table for table in PLAN if table.kind == "longmemeval"]
+    user_side = _merged(results, [table for table in sessions if not table.both_sides])
+    both_sides = _merged(results, [table for table in sessions if table.both_sides])
     parts: list[str] = []
     if locomo:
         parts += _locomo(locomo, results)
-    if sessions:
-        parts += _longmemeval(sessions)
+    if user_side:
+        parts += _longmemeval(user_side)
+    if both_sides:
+        parts += _both_sides(both_sides)
     if "gate-spiking" in results:
         parts += _gate(results["gate-spiking"])
     if "answers-offline" in results:
@@ -79,12 +83,12 @@ def _read(path: Path) -> Mapping[str, Any]:
     return read_result(path)
 
 
-def _merged(results: Results, prefix: str) -> list[Row]:
-    """The rows of all result files whose names begin so, each named after its encoder too, and
-    equal systems next to each other."""
+def _merged(results: Results, planned: Sequence[Planned]) -> list[Row]:
+    """The rows of these tables' result files, each named after its encoder too, and equal systems
+    next to each other."""
     rows: dict[str, dict[str, list[Row]]] = {}
-    for table in PLAN:
-        if not table.name.startswith(prefix) or table.name not in results:
+    for table in planned:
+        if table.name not in results:
             continue
         for row in results[table.name]["rows"]:
             bare = row.system in WITHOUT_ENCODER or row.system.removesuffix(f" {_BARE}") in (
@@ -173,6 +177,15 @@ def _longmemeval(rows: Sequence[Row]) -> Iterator[str]:
         yield pivot(rows, metric, half="all", group="strict") + "\n"
     yield "Knowledge updates whose evidence has two times, newer evidence ranked first:\n"
     yield pivot_halves(rows, "newer evidence first", group="strict") + "\n"
+
+
+def _both_sides(rows: Sequence[Row]) -> Iterator[str]:
+    yield "### LongMemEval-S: both sides' turns and HyMem's offline units as keys\n"
+    for metric in ("session recall_all@k", "session recall_any@k"):
+        title = metric[0].upper() + metric[1:]
+        for half in HALVES:
+            yield f"{title}, rule every question, {half}:\n"
+            yield pivot(rows, metric, half=half, group="every question") + "\n"
 
 
 def _gate(result: Mapping[str, Any]) -> Iterator[str]:
