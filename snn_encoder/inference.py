@@ -173,6 +173,8 @@ class SpikingEncoder:
     def from_pretrained(cls, name_or_path: str | Path = "small") -> SpikingEncoder:
         """Load packaged weights ("nano", "small") or a folder that `save_pretrained` wrote.
 
+        "base" lies in the repository but not in the package, for its size: it loads in a clone.
+
         Raises:
             WeightsError: no such weights, or damaged ones, or of another format.
         """
@@ -397,7 +399,8 @@ def _load(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     except FileNotFoundError as error:
         raise WeightsError(
             f"No spiking encoder at {folder}: pass 'nano', 'small' or a folder with config.json "
-            "and model.safetensors."
+            "and model.safetensors. The weights of 'base' are not in the package: pass the folder "
+            "snn_encoder/weights/base of a clone of the repository, or train and export them."
         ) from error
     if config.get("format") != FORMAT:
         raise WeightsError(

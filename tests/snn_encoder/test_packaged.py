@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import snn_encoder
-from snn_encoder import SpikingEncoder
+from snn_encoder import SpikingEncoder, inference
+from snn_encoder.inference import WeightsError
 
 WEIGHTS = Path(snn_encoder.__file__).parent / "weights"
+PACKAGED = ("nano", "small")
+TIERS = (*PACKAGED, "base")
 STORY = [
     "Ana moved to Lyon last week and rents a small flat near the river.",
     "Where does Ana live now?",
@@ -19,7 +23,7 @@ STORY = [
 ]
 
 
-@pytest.mark.parametrize("tier", ["nano", "small"])
+@pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("timesteps", [1, 4, 8])
 def test_questions_are_nearest_to_their_answers(tier: str, timesteps: int) -> None:
     encoder = SpikingEncoder.from_pretrained(tier)
@@ -28,7 +32,7 @@ def test_questions_are_nearest_to_their_answers(tier: str, timesteps: int) -> No
     assert eggs @ recipe > eggs @ home
 
 
-@pytest.mark.parametrize("tier", ["nano", "small"])
+@pytest.mark.parametrize("tier", TIERS)
 def test_a_text_alone_and_among_others_has_one_vector(tier: str) -> None:
     encoder = SpikingEncoder.from_pretrained(tier)
     texts = [*STORY, "", "ok", " ".join(STORY)]
@@ -36,6 +40,25 @@ def test_a_text_alone_and_among_others_has_one_vector(tier: str) -> None:
         np.testing.assert_allclose(encoder.encode([text])[0], row, atol=2e-6)
 
 
-def test_default_tiers_stay_small_enough_to_ship() -> None:
-    total = sum(p.stat().st_size for t in ("nano", "small") for p in (WEIGHTS / t).iterdir())
-    assert total <= 20 * 2**20
+def test_packaged_tiers_are_the_small_ones() -> None:
+    size = {t: sum(p.stat().st_size for p in (WEIGHTS / t).iterdir()) for t in TIERS}
+    assert size["nano"] + size["small"] <= 20 * 2**20
+    assert size["base"] <= 20 * 2**20
+    project = tomllib.loads((WEIGHTS.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    packaged = project["tool"]["setuptools"]["package-data"]["snn_encoder"]
+    found = [name for name in packaged if name.startswith("weights")]
+    assert found == [f"weights/{tier}/*" for tier in PACKAGED]
+
+
+def test_base_outside_of_a_clone_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "__file__", "installed/snn_encoder/inference.py")
+    with pytest.raises(WeightsError, match="clone of the repository"):
+        SpikingEncoder.from_pretrained("base")
+
+
+def test_a_block_hears_the_order_of_words() -> None:
+    texts = ["The dog bit the man.", "The man bit the dog."]
+    a, b = SpikingEncoder.from_pretrained("small").encode(texts)
+    assert a @ b > 0.9999
+    a, b = SpikingEncoder.from_pretrained("base").encode(texts)
+    assert a @ b < 0.999

@@ -379,7 +379,7 @@ def test_last_stage_of_an_ablation_takes_a_quarter_of_the_steps() -> None:
 def test_packaged_recipes_load(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert recipe.stages[0].depth == 0
+    assert recipe.stages[0].depth == (1 if recipe.start else 0)
     assert recipe.model.dim == 384
 
 
