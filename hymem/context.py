@@ -28,7 +28,8 @@ CLOSE = "</recalled_memory>"
 _UNDATED = "undated"
 # Whatever str.splitlines() or a renderer may take for a line's end.
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_TAG = re.compile(r"<(?=\W*recalled_memory)", re.IGNORECASE)
+# Up to the next "<" only: a long run of them would take quadratic time.
+_TAG = re.compile(r"<(?=[^\w<]*recalled_memory)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

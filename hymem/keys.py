@@ -5,8 +5,6 @@ Both carry the speaker's name: "Ana: I moved" answers "Where does Ana live?", "I
 
 from __future__ import annotations
 
-import re
-
 from hymem.context import CLOSE, OPEN
 from hymem.tokens import count_tokens
 
@@ -14,12 +12,16 @@ from hymem.tokens import count_tokens
 _SPECIAL_TOKENS = 2
 # A long turn's keys overlap by this share, so that no sentence is seen only in halves.
 _OVERLAP = 0.25
-_RECALLED = re.compile(f"{re.escape(OPEN)}.*?{re.escape(CLOSE)}", re.DOTALL)
 
 
 def strip_recalled(text: str) -> str:
     """``text`` without the blocks that ``recall`` put there: they are no new statements."""
-    return _RECALLED.sub("", text) if OPEN in text else text
+    kept, start = [], 0
+    # Not by a regular expression: many openings without an end would take quadratic time.
+    while (begin := text.find(OPEN, start)) >= 0 and (end := text.find(CLOSE, begin)) >= 0:
+        kept.append(text[start:begin])
+        start = end + len(CLOSE)
+    return "".join(kept) + text[start:]
 
 
 def lexical_text(speaker: str, text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 import pytest
@@ -110,6 +111,16 @@ def test_recalled_blocks_are_stripped_and_nothing_else(text: str) -> None:
     block = render([turn(1, text or "x")], 500).text
     assert strip_recalled(f"before {block} after") == "before  after"
     assert strip_recalled(defuse(text)) == defuse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["<" * 300_000 + "recalled_memory", OPEN * 100_000, CLOSE + OPEN * 100_000]
+)
+def test_texts_made_of_delimiters_take_no_quadratic_time(text: str) -> None:
+    started = time.process_time()
+    assert OPEN not in defuse(text)
+    assert strip_recalled(text) == text
+    assert time.process_time() - started < 5  # it would be minutes
 
 
 # Control characters are no tokens: what stands before the first token is in no piece.
