@@ -5,6 +5,8 @@ All context systems are read under one prompt, so that their rows differ by thei
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -183,8 +185,8 @@ def call_usage(
 @dataclass(frozen=True, slots=True)
 class HyMemAnswerer:
     """HyMem's own ``ask``: with ``llm`` its tiers, gate and reflection, and units that the model
-    extracted; without, its extractive rules. Stores are kept in ``folder``, so that an interrupted
-    run does not pay twice for extraction."""
+    extracted; without, its extractive rules. Stores are kept in ``folder``, each model's and
+    configuration's apart, so that an interrupted run does not pay twice for extraction."""
 
     name: str
     encoder: Encoder
@@ -210,6 +212,12 @@ class HyMemAnswerer:
             "session events": self.session_events,
         }
 
+    @property
+    def stores(self) -> Path:
+        """Where this model's stores under this configuration are."""
+        made_by = json.dumps([self.model, self.settings], sort_keys=True, default=str)
+        return self.folder / hashlib.sha256(made_by.encode()).hexdigest()[:12]
+
     def load(self, history: History) -> HyMemReader:
         return HyMemReader(self, history)
 
@@ -225,11 +233,11 @@ class HyMemReader:
         from hymem import HyMem
 
         started = time.perf_counter()
-        answerer.folder.mkdir(parents=True, exist_ok=True)
+        answerer.stores.mkdir(parents=True, exist_ok=True)
         self._history = history
         self._full = full_tokens(history)
         self._memory: HyMem = HyMem(
-            answerer.folder / f"{history.id}.db",
+            answerer.stores / f"{history.id}.db",
             llm=answerer.llm,
             encoder=answerer.encoder,
             config=answerer.config,

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evals.cli_answers import positive
 from evals.data import TASK_VERSIONS, load_locomo, open_longmemeval
 from evals.files import DataError
 
@@ -162,6 +163,8 @@ def _mine(arguments: argparse.Namespace) -> None:
 
     history = mine.read_history(arguments.store, arguments.user, arguments.agent)
     clozes = mine.make_clozes(history, arguments.questions)
+    if not clozes:
+        raise DataError(f"none of the {len(history.messages)} turns is long enough for a cloze")
     observations: list[Observation] = []
     for name in arguments.encoder or ["spiking"]:
         for system in hymem_systems(load_encoder(name), ["hymem", "deep only"]):
@@ -239,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     mine.add_argument("store", type=Path, help="a HyMem database")
     mine.add_argument("--user", help="the scope's user_id")
     mine.add_argument("--agent", help="the scope's agent_id")
-    mine.add_argument("--questions", type=int, default=200)
+    mine.add_argument("--questions", type=positive, default=200)
     mine.add_argument("--encoder", action="append", help="repeat to compare (default: spiking)")
 
     everything = _verb(verbs, "all", _all, "the offline tables of evals/results")
@@ -259,7 +262,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _jobs_option(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)"
+        "--jobs",
+        type=positive,
+        default=os.cpu_count() or 1,
+        help="processes (default: one per core)",
     )
 
 

@@ -39,14 +39,23 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
+def positive(text: str) -> int:
+    """A whole number above 0, of the command line."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
 def add_verbs(verbs: Any, verb: Callable[..., argparse.ArgumentParser], encoder: Any) -> None:
     """Add the three commands to the command line."""
     generate = verb(verbs, "generate", _generate, "answer a benchmark's questions and keep records")
     generate.add_argument("task", choices=["locomo", "longmemeval"])
     generate.add_argument("--system", choices=[*OWN, *CONTEXTS, *ADAPTERS], default="hymem")
     generate.add_argument("--model", default="offline", help="a model's name, or offline")
-    generate.add_argument("--budget", type=int, default=1000, help="context tokens (not HyMem's)")
-    generate.add_argument("--limit", type=int, help="only the first so many questions")
+    generate.add_argument(
+        "--budget", type=positive, default=1000, help="context tokens (not HyMem's)"
+    )
+    generate.add_argument("--limit", type=positive, help="only the first so many questions")
     generate.add_argument("--adversarial", action="store_true", help="LOCOMO: category 5 too")
     generate.add_argument("--variant", choices=["s", "oracle", "m"], default="s")
     generate.add_argument("--max-usd", type=float, help="stop before this file has cost more")
@@ -68,7 +77,7 @@ def add_verbs(verbs: Any, verb: Callable[..., argparse.ArgumentParser], encoder:
 
 def _endpoint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-url", help="an endpoint of the OpenAI protocol")
-    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--concurrency", type=positive, default=8)
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument(
         "--price", type=float, nargs=2, metavar=("IN", "OUT"), help="$ per million tokens"
@@ -77,7 +86,7 @@ def _endpoint_options(parser: argparse.ArgumentParser) -> None:
 
 def _score_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", help="the judging model's name")
-    parser.add_argument("--runs", type=int, default=1, help="times each answer is judged")
+    parser.add_argument("--runs", type=positive, default=1, help="times each answer is judged")
     parser.add_argument("--full", type=Path, help="the full-context run, for the saving")
     parser.add_argument("--variant", choices=["s", "oracle", "m"], default="s")
     _endpoint_options(parser)

@@ -122,7 +122,7 @@ def load_encoder(name: str) -> Encoder:
     """``minilm``; ``spiking`` (HyMem's default) or ``spiking:FOLDER_OR_TIER``; or
     ``st:MODEL`` for a Sentence Transformers model, static ones included.
 
-    Raises ``DataError`` for any other name.
+    Raises ``DataError`` for any other name, and for weights that cannot be loaded.
     """
     kind, _, model = name.partition(":")
     if name == "minilm":
@@ -133,8 +133,12 @@ def load_encoder(name: str) -> Encoder:
         return default_encoder()
     if kind == "spiking" and model:
         from snn_encoder import SpikingEncoder
+        from snn_encoder.inference import WeightsError
 
-        spiking: Encoder = SpikingEncoder.from_pretrained(model)
+        try:
+            spiking: Encoder = SpikingEncoder.from_pretrained(model)
+        except WeightsError as error:
+            raise DataError(str(error)) from error
         return spiking
     if kind == "st" and model:
         from hymem.encoders.sentence_transformers import SentenceTransformersEncoder

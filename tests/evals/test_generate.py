@@ -174,6 +174,12 @@ def test_hymem_itself_with_a_model_counts_build_and_questions_apart(
     run_cli(capsys, *arguments)
     kinds = [body["response_format"]["json_schema"]["name"] for body in server.requests[calls:]]
     assert not any("xtract" in kind for kind in kinds)
+    # but another model's units are its own
+    calls = server.calls
+    out.unlink()
+    run_cli(capsys, *["other-model" if part == MODEL else part for part in arguments])
+    kinds = [body["response_format"]["json_schema"]["name"] for body in server.requests[calls:]]
+    assert any("xtract" in kind for kind in kinds)
 
 
 def test_offline_runs_the_whole_path_and_says_so(

@@ -73,6 +73,28 @@ def test_what_cannot_be_read_is_told(store: Path, tmp_path: Path) -> None:
         mine.read_history(broken, "ana")
 
 
+def test_turns_too_short_for_a_question_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with HyMem(tmp_path / "short.db", llm=None, background=False) as memory:
+        memory.add([{"role": "user", "content": "Good morning."}], user_id="ana")
+    assert cli.main(["mine", str(tmp_path / "short.db"), "--user", "ana"]) == 1
+    assert "none of the 1 turns is long enough" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--questions", "0"], ["--questions", "many"]])
+def test_a_count_of_questions_is_a_whole_number_above_zero(store: Path, wrong: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["mine", str(store), *wrong])
+
+
+def test_weights_that_are_not_there_are_told(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["mine", str(store), "--user", "ana", "--encoder", "spiking:none"]) == 1
+    assert "No spiking encoder at none" in capsys.readouterr().err
+
+
 def test_the_command_compares_encoders(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,7 +111,7 @@ def test_one_step_is_exact_at_any_depth(hidden: int, reset: str) -> None:
 def test_two_hidden_layers_with_little_leak_memory_agree() -> None:
     net, (x, y) = network(2, 0.2, "soft_detached"), batch()
     found = gradients(net, net.rate(x, 8, (8,))[0], y)
-    assert min(cosines(found, gradients(net, net.bptt(x, 8, (8,))[0], y))) > 0.99
+    assert min(cosines(found, gradients(net, net.bptt(x, 8, (8,))[0], y))) > 0.999
 
 
 @pytest.mark.parametrize("leak", [0.2, 0.5])
@@ -120,10 +120,10 @@ def test_four_hidden_layers_stay_in_their_bands(leak: float) -> None:
     found = gradients(net, net.rate(x, 8, (8,))[0], y)
     wanted = gradients(net, net.bptt(x, 8, (8,))[0], y)
     angle = cosines(found, wanted)
-    assert angle[0] > 0.9
-    assert min(angle[-4:]) > 0.98
+    assert angle[0] > 0.95
+    assert min(angle[-4:]) > 0.99
     ratios = [float(a.norm() / b.norm()) for a, b in zip(found, wanted, strict=True)]
-    assert all(0.8 < ratio < 1.25 for ratio in ratios)
+    assert all(0.9 < ratio < (1.1 if leak == 0.2 else 1.15) for ratio in ratios)
 
 
 def test_bias_of_the_last_spiking_layer_is_exact_at_any_depth() -> None:
