@@ -243,13 +243,13 @@ def _answers(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _harness(result: Mapping[str, Any]) -> Iterator[str]:
+    machine, commit = result["machine"], result["code"]["commit"][:10]
     yield "### What `hymem-eval generate` adds to an endpoint's own time\n"
     yield (
         f"{result['in flight']} questions in flight, a scripted endpoint that answers after "
-        f"{result['seconds a call']:g} s; {result['machine']['processors']} processors, with a load of "
-        f"{result['machine']['load before']:.1f} before the run, commit "
-        f"{result['code']['commit'][:10]}. The processor time includes loading the conversations "
-        f"(`python -m evals.speed.harness`):\n"
+        f"{result['seconds a call']:g} s; {machine['processors']} processors with a load of "
+        f"{machine['load before']:.1f} before the run; commit {commit}. The processor time includes "
+        "loading the conversations (`python -m evals.speed.harness`):\n"
     )
     lines = [
         [
