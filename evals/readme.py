@@ -248,8 +248,8 @@ def _harness(result: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"{result['in flight']} questions in flight, a scripted endpoint that answers after "
         f"{result['seconds a call']:g} s; {machine['processors']} processors with a load of "
-        f"{machine['load before']:.1f} before the run; commit {commit}. The processor time includes "
-        "loading the conversations (`python -m evals.speed.harness`):\n"
+        f"{machine['load before']:.1f} before the run; commit {commit}. The processor time includes"
+        " loading the conversations (`python -m evals.speed.harness`):\n"
     )
     lines = [
         [
