@@ -168,6 +168,12 @@ class SpikingEncoder:
             _linear(tensors, f"readouts.{i}") for i in range(int(config["blocks"]) + 1)
         ]
         self._bias: Floats = tensors["bias"]
+        if (
+            self.dim != len(self._bias)
+            or self.timesteps not in range(1, MAX_TIMESTEPS + 1)
+            or self.max_tokens < 1
+        ):
+            raise ValueError("dim, timesteps or max_tokens is impossible")
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "small") -> SpikingEncoder:
@@ -180,7 +186,15 @@ class SpikingEncoder:
         """
         packaged = Path(__file__).parent / "weights" / str(name_or_path)
         folder = packaged if (packaged / "config.json").exists() else Path(name_or_path)
-        return cls(folder, Path(name_or_path).name)
+        try:
+            return cls(folder, Path(name_or_path).name)
+        except WeightsError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{folder / 'config.json'} is damaged ({error!r}): reinstall the package or fetch "
+                "the weights again."
+            ) from error
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write configuration and weights into a folder; the vocabulary is the package's."""
@@ -212,15 +226,18 @@ class SpikingEncoder:
                 whose vectors agree to a cosine of .9999.
 
         Raises:
-            TypeError: a single string was given.
+            TypeError: a single string was given, or something that is no text.
             ValueError: T or the batch size is out of range, or "auto" was asked of a device.
             RuntimeError: a GPU was asked for and there is none.
         """
         if isinstance(texts, str):
             raise TypeError("encode takes a list of texts: pass [text].")
         steps = self.timesteps if timesteps is None else timesteps
-        if steps != "auto" and not 1 <= steps <= MAX_TIMESTEPS:
-            raise ValueError(f"timesteps must lie between 1 and {MAX_TIMESTEPS}, got {steps}.")
+        if steps != "auto" and steps not in range(1, MAX_TIMESTEPS + 1):
+            raise ValueError(
+                f'timesteps must be "auto" or a whole number between 1 and {MAX_TIMESTEPS}, '
+                f"got {steps!r}."
+            )
         if steps == "auto" and device != "cpu":
             raise ValueError('timesteps="auto" runs on the CPU only: give a number.')
         if batch_size < 1:
@@ -273,7 +290,11 @@ class SpikingEncoder:
         raise AssertionError("unreachable: _steps has no end")
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        except TypeError:
+            texts = [_whole(text) for text in texts]
+            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = [list(encoding.ids) or [self._unknown] for encoding in encodings]
         longest = max(map(len, ids), default=0)
         if longest > self.max_tokens:
@@ -335,6 +356,13 @@ class SpikingEncoder:
             if not moving.any():
                 break
         return out
+
+
+def _whole(text: object) -> str:
+    """Return a text whose halves of surrogate pairs, which no tokenizer takes, are replaced."""
+    if not isinstance(text, str):
+        raise TypeError(f"encode takes texts, got {type(text).__name__}.")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _current(projected: Floats, total: Floats, block: _Block, batch: _Batch) -> Floats:

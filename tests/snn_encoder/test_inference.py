@@ -95,15 +95,22 @@ def test_long_text_is_cut_with_one_warning(tiny: SpikingEncoder) -> None:
     np.testing.assert_allclose(again[0], again[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("timesteps", [0, 9, -1])
+@pytest.mark.parametrize("timesteps", [0, 9, -1, 2.5, "4"])
 def test_impossible_timesteps_are_refused(tiny: SpikingEncoder, timesteps: int) -> None:
     with pytest.raises(ValueError, match="between 1 and 8"):
         tiny.encode(["a"], timesteps)
 
 
+def test_half_a_surrogate_pair_is_an_unknown_character(tiny: SpikingEncoder) -> None:
+    cut = json.loads('"so happy \\ud83e"')  # half of an emoji, as truncated exports have it
+    assert np.array_equal(tiny.encode([cut, "ok 🦊"]), tiny.encode(["so happy \ufffd", "ok 🦊"]))
+
+
 def test_other_wrong_arguments_are_refused(tiny: SpikingEncoder) -> None:
     with pytest.raises(TypeError, match="list of texts"):
         tiny.encode("a single string")
+    with pytest.raises(TypeError, match="takes texts, got NoneType"):
+        tiny.encode(["a", None])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="batch_size"):
         tiny.encode(["a"], batch_size=0)
 
@@ -135,6 +142,23 @@ def test_weights_of_another_format_are_refused(tiny_folder: Path) -> None:
     path = tiny_folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     with pytest.raises(WeightsError, match="format 99"):
+        SpikingEncoder.from_pretrained(tiny_folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dim": 17}, {"timesteps": 99}, {"max_tokens": 0}, {"blocks": 5}]
+)
+def test_impossible_configurations_are_refused(tiny_folder: Path, change: dict[str, int]) -> None:
+    path = tiny_folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(WeightsError, match=r"config\.json is damaged"):
+        SpikingEncoder.from_pretrained(tiny_folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_damaged_configuration_is_refused(tiny_folder: Path, text: str) -> None:
+    (tiny_folder / "config.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"config\.json is damaged"):
         SpikingEncoder.from_pretrained(tiny_folder)
 
 
