@@ -65,7 +65,8 @@ def _newest_change() -> date:
         if isinstance(model.prices, list)
         for price in model.prices
     )
-    return max(day for day in changes if day is not None and day <= date.today())
+    latest: date = max(day for day in changes if day is not None and day <= date.today())
+    return latest
 
 
 def is_local(base_url: str) -> bool:
