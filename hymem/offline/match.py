@@ -57,18 +57,21 @@ class Coverage:
         self, question: str, wanted: Sequence[str], texts: Sequence[str], encode: Encode | None
     ) -> None:
         """``wanted``: the stems of ``question`` that count. ``encode``: words → unit rows."""
-        self._stems = [set(terms(text)) for text in texts]
-        self._weights = _weights(wanted, self._stems)
-        self._soft = _synonyms(question, wanted, texts, encode) if encode and wanted else {}
+        stems = {text: set(terms(text)) for text in dict.fromkeys(texts)}
+        self._weights = _weights(wanted, [stems[text] for text in texts])
+        self._soft = _synonyms(question, wanted, list(stems), encode) if encode and wanted else {}
+        self._shares: dict[str, float] = {}
 
     def of(self, text: str) -> float:
         """The share, 0 to 1, of the question's words that ``text`` holds; rare words count more,
         synonyms in part. Words outside the given texts are matched by stem alone."""
-        stems = set(terms(text))
-        return sum(
-            weight * (1.0 if term in stems else self._nearest(term, stems))
-            for term, weight in self._weights.items()
-        )
+        if text not in self._shares:
+            stems = set(terms(text))
+            self._shares[text] = sum(
+                weight * (1.0 if term in stems else self._nearest(term, stems))
+                for term, weight in self._weights.items()
+            )
+        return self._shares[text]
 
     def _nearest(self, term: str, stems: set[str]) -> float:
         near = self._soft.get(term)

@@ -29,11 +29,14 @@ _UNIT = re.compile(
 W_TEXT, W_CONTEXT, W_SIMILAR, W_RANK, W_SPEAKER = 0.5, 0.75, 1.5, 1.5, 0.1
 W_TELLS, W_FITS = 0.5, 0.75
 RANK_HALF, FULL_WEIGHT = 2, 8
+# In characters. Every sentence is judged with its context, so a long one takes quadratic time.
+LONGEST_CONTEXT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One sentence of a hit. ``context`` is what it answers or the rest of its turn; ``score``
+    """One sentence of a hit. ``context`` is what it answers and the rest of its turn, or the
+    sentence alone where the turn is a whole document; ``score``
     is comparable within one question only; ``cover`` is the share, 0 to 1, of the question's
     content words that the passage and its context hold, rare ones counting more; ``similarity``
     the cosine to the question (0 without an encoder); ``fits``: it holds the kind of thing that is
@@ -67,9 +70,10 @@ def passages(hits: Sequence[Hit]) -> list[Passage]:
         else:
             found.append((hit, speaker, question, text))
     return [
-        Passage(sentence, speaker, hit.time, hit, f"{before} {text}".strip(), before)
+        Passage(sentence, speaker, hit.time, hit, context or sentence, before)
         for hit, speaker, question, text in found
         for before in (question or asked.get(hit.id, ""),)
+        for context in (f"{before} {text}".strip() if len(text) <= LONGEST_CONTEXT else "",)
         for sentence in _told(text)
     ]
 

@@ -10,6 +10,9 @@ _ABBREVIATION = re.compile(
 _BREAK = re.compile(
     r"\s*\n+\s*(?:(?:[-*•]|\d{1,2}[.)])\s)?\s*|(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])"
 )
+# Texts made of spaces or of abbreviations would take quadratic time.
+_LONG_SPACE = re.compile(r"[^\S\n]{9,}")
+_LONGEST = 1000
 CAPTION = re.compile(r"\[(?:picture|photo|image|video)s?\b[^\]]*\]", re.IGNORECASE)
 
 _SELF = re.compile(r"\b(?:i|i['’]\w+|my|me|mine|we|we['’]\w+|our|us)\b", re.IGNORECASE)
@@ -49,13 +52,17 @@ def split_sentences(text: str) -> list[str]:
     Lines and list items end a sentence; abbreviations such as "Dr." do not.
     """
     sentences: list[str] = []
-    for piece in _BREAK.split(CAPTION.sub(" ", text)):
+    for piece in _BREAK.split(_LONG_SPACE.sub(" ", CAPTION.sub(" ", text))):
         piece = piece.strip()
-        if sentences and _ABBREVIATION.search(sentences[-1]):
+        if sentences and _is_abbreviated(sentences[-1]):
             sentences[-1] = f"{sentences[-1]} {piece}"
         elif piece:
             sentences.append(piece)
     return sentences
+
+
+def _is_abbreviated(sentence: str) -> bool:
+    return len(sentence) < _LONGEST and _ABBREVIATION.search(sentence) is not None
 
 
 def captions(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -252,3 +253,18 @@ def test_the_event_is_what_is_learnt_not_the_learning() -> None:
         hit("I sold the piano in May.", time=JUNE, number=3),
     ]
     assert answer("Which came first: learn to swim or sell the piano?", *hits) == "sell the piano"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + " " * 40_000 + "b.",
+        "Mr. " * 20_000,
+        ". " * 20_000,
+        "".join(f"In {n} we built a boat in Porto. " for n in range(10_000)),
+    ],
+)
+def test_long_texts_take_no_quadratic_time(text: str) -> None:
+    started = time.process_time()
+    answer("When did Mara build the boat in Porto?", hit(text))
+    assert time.process_time() - started < 15  # it would be minutes
