@@ -296,7 +296,7 @@ def _report(arguments: argparse.Namespace) -> None:
     from evals.page import html_page
     from evals.plots import line_plot
 
-    scored = [_scored(arguments, path) for path in arguments.run_files]
+    scored = report.distinct([_scored(arguments, path) for path in arguments.run_files])
     text = report.as_markdown(scored, load_quoted(arguments.quoted))
     folder: Path = arguments.out or Path("report")
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evals.metrics import LOCOMO_COUNTS, naming_consistent
@@ -23,10 +23,22 @@ class Scored:
     run: Run
     result: Result
     own: Mapping[str, Mapping[str, float]]
+    name: str = ""
 
     @property
     def label(self) -> str:
-        return f"{self.run.header['system']} · {self.run.header['model']}"
+        return self.name or f"{self.run.header['system']} · {self.run.header['model']}"
+
+
+def distinct(scored: Sequence[Scored]) -> list[Scored]:
+    """The runs, told apart by their files where system and model are the same."""
+    labels = [item.label for item in scored]
+    return [
+        replace(item, name=f"{item.label} ({item.run.path.name})")
+        if labels.count(item.label) > 1
+        else item
+        for item in scored
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,8 @@ def type_mean(cells: Mapping[str, Row]) -> float | None:
     """LongMemEval's task mean: types count alike however many questions they have."""
     if "all types" not in cells:
         return None
-    values = [row.value for group, row in cells.items() if group != "all types" and row.value]
+    types = [row.value for group, row in cells.items() if group != "all types"]
+    values = [value for value in types if value is not None]
     return sum(values) / len(values) if values else None
 
 

@@ -12,6 +12,7 @@ import pytest
 from evals import page, plots, report
 from evals.cli_answers import load_quoted
 from evals.files import DataError, DataFile
+from evals.records import Run
 from evals.results import Result, Row, read_result
 
 RIGHT = {"name": "ours", "overall": 78.05, "1": 60, "2": 70, "3": 50, "4": 90.35}
@@ -62,6 +63,27 @@ def test_a_plot_is_well_formed_and_in_its_frame() -> None:
     assert float(left.attrib["cx"]) < float(right.attrib["cx"])
     assert float(left.attrib["cy"]) > float(right.attrib["cy"])  # up is more
     assert plots.line_plot({}, "x", "y") == ""
+
+
+def test_the_mean_of_types_counts_a_type_without_a_right_answer() -> None:
+    row = Row("x", "all", "all types", "judge, by type", 0.75, None, 4)
+    cells = {"all types": row, "a": replace(row, value=1.0), "b": replace(row, value=0.0)}
+    assert report.type_mean(cells) == 0.5
+    assert report.type_mean({"1-4": row}) is None
+
+
+def test_runs_of_one_system_and_model_are_told_apart(tmp_path: Path) -> None:
+    result = Result("answers", "locomo-1", DataFile(tmp_path / "d.json", "ab" * 32), {}, [])
+    runs = [
+        Run(tmp_path / f"{name}.jsonl", {"system": system, "model": "m"}, {}, {})
+        for name, system in (("a", "full"), ("b", "full"), ("c", "deep"))
+    ]
+    found = report.distinct([report.Scored(run, result, {}) for run in runs])
+    assert [item.label for item in found] == [
+        "full · m (a.jsonl)",
+        "full · m (b.jsonl)",
+        "deep · m",
+    ]
 
 
 def test_curves_come_from_a_retrieval_result(tmp_path: Path) -> None:
