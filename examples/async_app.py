@@ -10,8 +10,8 @@ async def main() -> None:
         await memory.add("I am allergic to walnuts.", user_id="ana")
         await memory.add("I am allergic to nothing.", user_id="ben")
         contexts = await asyncio.gather(
-            memory.recall("What must I not cook?", user_id="ana"),
-            memory.recall("What must I not cook?", user_id="ben"),
+            memory.recall("What am I allergic to?", user_id="ana"),
+            memory.recall("What am I allergic to?", user_id="ben"),
         )
         for context in contexts:
             print(context.text)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from hymem.errors import StoreError
 from hymem.memory import HyMem
 
 P = ParamSpec("P")
@@ -50,6 +51,7 @@ class AsyncHyMem:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._memory = HyMem(*args, **kwargs)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="hymem-async")
+        self._closed = False
 
     add = _twin(HyMem.add)
     flush = _twin(HyMem.flush)
@@ -79,8 +81,10 @@ class AsyncHyMem:
 
     async def close(self) -> None:
         """As ``HyMem.close``."""
-        await self._run(self._memory.close)
-        self._threads.shutdown(wait=False)
+        if not self._closed:
+            await self._run(self._memory.close)
+            self._closed = True
+            self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncHyMem:
         return self
@@ -89,6 +93,8 @@ class AsyncHyMem:
         await self.close()
 
     async def _run(self, call: Callable[[], R]) -> R:
+        if self._closed:
+            raise StoreError("the store is closed; open it again")
         # As asyncio.to_thread: the caller's context variables are seen on the thread too.
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()

@@ -408,6 +408,17 @@ def test_async_errors_reach_the_caller(tmp_path):
         asyncio.run(fail())
 
 
+def test_an_async_memory_that_is_closed_says_so(tmp_path):
+    async def use() -> None:
+        memory = AsyncHyMem(tmp_path / "a.db")
+        await memory.close()
+        await memory.close()
+        await memory.status()
+
+    with pytest.raises(StoreError, match="closed"):
+        asyncio.run(use())
+
+
 def test_a_filter_takes_times_in_every_form(memory):
     memory.add("early", user_id="ana", timestamp="2026-03-01T12:00+00:00")
     memory.add("late", user_id="ana", timestamp="2026-03-03T12:00+00:00")

@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from hymem.errors import LLMError, LLMOutputError
 from hymem.llm.structured import Finish, Messages, Reply, converse, with_schema
@@ -222,7 +223,8 @@ class Connection:
         if isinstance(error, openai.APIStatusError):
             return f"the endpoint answered {error.status_code}: {error.message}"[:500]
         cause = error.__cause__ or error
-        return f"{type(error).__name__}: {cause}"[:500]
+        host = urlsplit(self.base_url).netloc.rpartition("@")[2]  # before the @ may be a password
+        return f"{type(error).__name__}: the connection to {host} failed: {cause}"[:500]
 
 
 def _is_down(error: Exception) -> bool:

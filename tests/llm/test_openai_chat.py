@@ -280,3 +280,10 @@ def test_an_error_tells_whether_the_endpoint_or_the_request_is_at_fault(
     with pytest.raises(LLMError) as caught:
         chat(server, timeout=0.2, max_retries=0).complete(ASK)
     assert caught.value.down == down
+
+
+def test_an_endpoint_that_does_not_listen_is_named_without_its_password() -> None:
+    llm = OpenAIChat("m", base_url="http://ana:hunter2@127.0.0.1:9/v1", max_retries=0)
+    with pytest.raises(LLMError, match=r"connection to 127\.0\.0\.1:9 failed") as caught:
+        llm.complete(ASK)
+    assert "hunter2" not in str(caught.value)
