@@ -111,7 +111,7 @@ def test_an_import_adds_to_what_is_there(opened: Opened) -> None:
     ]
 
 
-GOOD = {
+GOOD: dict[str, object] = {
     "record": "turn",
     "user_id": "ana",
     "agent_id": None,
@@ -124,7 +124,7 @@ GOOD = {
     "metadata": {},
     "text": "hello",
 }
-EVENT = {
+EVENT: dict[str, object] = {
     "record": "event",
     "user_id": "ana",
     "agent_id": None,
