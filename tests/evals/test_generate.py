@@ -684,6 +684,22 @@ def test_a_judge_that_cannot_be_reached_leaves_the_answer_unjudged(
     assert all("400" in (verdict.error or "") for verdict in verdicts)
 
 
+def test_an_unjudged_answer_is_in_no_judges_score(locomo_file: Path) -> None:
+    pytest.importorskip("nltk")
+    pytest.importorskip("rouge_score")
+    question = next(load_task("locomo", locomo_file).items())[1][0]
+    record = records.Record(question.id, question.group, "Porto")
+    said = [("lenient", None), ("strict", True), ("strict", None)]
+    verdicts = [
+        judge.Verdict(question.id, name, run, right, "Porto", {})
+        for run, (name, right) in enumerate(said)
+    ]
+    run = records.Run(Path("run.jsonl"), {"system": "x"}, {}, {})
+    values = score.observe("locomo", run, question, record, verdicts).values
+    assert values["judge, strict", None] == 1.0
+    assert ("judge, lenient", None) not in values
+
+
 def test_each_longmemeval_type_has_its_rule(longmemeval_file: Path) -> None:
     task = load_task("longmemeval", longmemeval_file)
     rules = {q.id: judge.rules_for("longmemeval", q)["longmemeval"] for _, (q,) in task.items()}
