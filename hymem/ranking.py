@@ -21,11 +21,13 @@ Floats = NDArray[np.float64]
 
 # Matches within this many logits of the best count as equal, and the newer ones are preferred.
 NEWER = 2.5
-# The best cosine of a question and the turns of somebody else's conversation rises by so much each
-# time their number grows e-fold (.27 for 3 turns, .32 for 10, .36 for 30, .42 for 300, .44 for 550:
-# LOCOMO, development half); FOUND was fitted on scopes of this many turns.
-CHANCE = 0.0325
+# The more turns there are, the better some turn matches a question by chance alone: each time their
+# number grows e-fold, what 85 % of foreign questions stay below rises by so much cosine (.057 to
+# .062, from 1 to 550 turns: LOCOMO, development half). FOUND was fitted on scopes of 550 turns.
+CHANCE = 0.059
 CALIBRATED_TURNS = 550
+# So few turns take less to read than they may hold: all of them bear on any question.
+FEW_TURNS = 12
 # From where on one match alone finds something: without a vector, the share of a full lexical
 # match; without words, the cosine, below which 82 % of foreign questions stay (LOCOMO, development
 # half).
@@ -74,6 +76,8 @@ def probability(scores: Floats) -> Floats:
 
 def is_found(found: Candidates, items: Table) -> bool:
     """Whether memory holds anything on the question."""
+    if found.turns_total <= FEW_TURNS:
+        return True
     known = presence(found, items)
     if not found.dense.any():  # the question has no vector
         return known["coverage"] >= WORDS_ALONE

@@ -122,6 +122,13 @@ def test_nothing_is_found_for_what_was_never_spoken_of(talk: Any) -> None:
         assert not retriever.retrieve(SCOPE, question, limit=5).found, question
 
 
+def test_a_memory_of_a_few_turns_bears_on_every_question(talk: Any) -> None:
+    few = Scope("few")
+    add(talk[0], [("s1", "2026-03-02", "user", "I moved to Lyon last week.")], few)
+    for question in ("Where do I live?", "What is my home town?"):
+        assert talk[2].retrieve(few, question, limit=5).found, question
+
+
 def test_an_empty_scope_finds_nothing(talk: Any) -> None:
     found = talk[2].retrieve(Scope("nobody"), "Where does Ana live?", limit=5)
     assert (found.hits, found.found, found.confidence) == ((), False, 0.0)
