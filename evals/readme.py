@@ -24,7 +24,12 @@ from evals.results import (
 README = Path(__file__).with_name("README.md")
 BEGIN = "<!-- tables: made by `hymem-eval readme` -->"
 END = "<!-- end of tables -->"
-LABELS = {"spiking": "spiking", "spiking:nano": "spiking nano", "minilm": "MiniLM"}
+LABELS = {
+    "spiking": "spiking",
+    "spiking:nano": "spiking nano",
+    "spiking:base": "spiking base",
+    "minilm": "MiniLM",
+}
 # Rows that no encoder takes part in.
 WITHOUT_ENCODER = ("turns, bm25", "turns, bm25, stemmed", "chunks, bm25", "full context")
 ABLATIONS = (
