@@ -40,6 +40,7 @@ PLAN = (
     Planned("answers-offline", "answers", "spiking", 2),
     Planned("locomo-spiking-nano", "locomo", "spiking:nano", 1),
     Planned("locomo-spiking-base", "locomo", "spiking:base", 2),
+    Planned("longmemeval-s-spiking-base", "longmemeval", "spiking:base", 4),
     Planned("longmemeval-s-spiking-nano", "longmemeval", "spiking:nano", 1),
     Planned("longmemeval-s-both-sides", "longmemeval", "spiking", 8, "none", both_sides=True),
     Planned("locomo-minilm", "locomo", "minilm", 5, "all"),
