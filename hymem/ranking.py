@@ -23,7 +23,8 @@ Floats = NDArray[np.float64]
 NEWER = 2.5
 # The more turns there are, the better some turn matches a question by chance alone: each time their
 # number grows e-fold, what 85 % of foreign questions stay below rises by so much cosine (.057 to
-# .062, from 1 to 550 turns: LOCOMO, development half). FOUND was fitted on scopes of 550 turns.
+# .062, from 1 to 550 turns: LOCOMO, development half; set by hand). FOUND was fitted on scopes of
+# 550 turns.
 CHANCE = 0.059
 CALIBRATED_TURNS = 550
 # So few turns take less to read than they may hold: all of them bear on any question.
