@@ -147,7 +147,11 @@ def example(memory: HyMemMemory, question: str, evidence: set[str]) -> Example:
     """What the retriever knows of a question's candidates, and which of them are evidence."""
     retriever = memory.hymem._parts.retriever
     found, items = retriever.examine(
-        Scope(memory.user_id), question, candidates=CANDIDATES, now=memory.now
+        Scope(memory.user_id),
+        question,
+        candidates=CANDIDATES,
+        vector=retriever.encode(question),
+        now=memory.now,
     )
     relevant = [
         not evidence.isdisjoint(memory.messages(found.sources[row])) for row in items.rows.tolist()

@@ -205,13 +205,15 @@ class Asker:
 
 
 def _run(inquiry: Inquiry) -> Answer:
-    """The last round's answer: it knew what the earlier ones had learned."""
+    """The last answer there was: it knew what the earlier rounds had learned. A round that finds
+    none does not take back an earlier one's."""
     outcome: Outcome | None = None
     trace: dict[str, Any] = {"rounds": inquiry.rounds, "prompts": _versions()}
     reached = False
     try:
         for latest in inquiry.outcomes():
-            outcome = latest
+            if outcome is None or latest.reading.enough or not outcome.reading.enough:
+                outcome = latest
     except BudgetError:
         if outcome is None:
             raise

@@ -15,7 +15,7 @@ from hymem.defaults import default_encoder, open_store, resolve_llm
 from hymem.ingest import Ingestor
 from hymem.retrieve import Retriever
 from hymem.segment import TopicSegmenter
-from hymem.types import LLM, Config, Encoder, Extractor, Segmenter
+from hymem.types import LLM, Config, Encoder, Extractor, PaidStage, Segmenter
 
 if TYPE_CHECKING:
     from hymem.stores.base import Store
@@ -71,7 +71,7 @@ def assemble(
 
 def _metered(stage: Stage, ledger: Ledger) -> Stage:
     """The stage itself, with its calls counted if it makes any that are paid for."""
-    metered: Stage = stage.metered(ledger) if hasattr(stage, "metered") else stage
+    metered: Stage = stage.metered(ledger) if isinstance(stage, PaidStage) else stage
     return metered
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hymem.errors import BudgetError, InputError, LLMError, PriceError, StoreError
 from hymem.prices import Prices
-from hymem.types import LLM, Budget, Completion, Encoder, Scope, StageUsage, Usage
+from hymem.types import LLM, Budget, Completion, Encoder, PaidEncoder, Scope, StageUsage, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ class Ledger:
 
     def encoder(self, encoder: Encoder) -> Encoder:
         """``encoder``, metered in the same way if its calls are paid for; else as it is."""
-        return MeteredEncoder(encoder, self) if hasattr(encoder, "encode_counted") else encoder
+        return MeteredEncoder(encoder, self) if isinstance(encoder, PaidEncoder) else encoder
 
     def current(self) -> Meter:
         """The meter that is ``charging`` in this thread, or one for calls on no scope's behalf."""

@@ -22,10 +22,9 @@ from hymem.keys import strip_recalled
 from hymem.prompts import load
 from hymem.reading import cited
 from hymem.tokens import count_many, count_tokens
-from hymem.types import LLM, Statement, Turn
+from hymem.types import LLM, CallCounter, Statement, Turn
 
 if TYPE_CHECKING:
-    from hymem.cost import Ledger
     from hymem.prompts.schemas import StatementReply
 
 log = logging.getLogger(__name__)
@@ -52,9 +51,9 @@ class LLMExtractor:
         self._llm = llm
         self.ignored = 0
 
-    def metered(self, ledger: Ledger) -> LLMExtractor:
-        """This extractor, with its calls counted in ``ledger`` as stage ``extract``."""
-        return LLMExtractor(ledger.ambient_llm(self._llm, "extract"))
+    def metered(self, counter: CallCounter) -> LLMExtractor:
+        """This extractor, with its calls counted as stage ``extract``."""
+        return LLMExtractor(counter.ambient_llm(self._llm, "extract"))
 
     def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
         """One list of statements per event, in order; see ``hymem.types.Extractor``.

@@ -73,7 +73,7 @@ class Retriever:
         from hymem.when import newer_weight
 
         if vector is None:
-            vector = self._encode(question)
+            vector = self.encode(question)
         found, items = self.examine(
             scope,
             question,
@@ -97,17 +97,15 @@ class Retriever:
         question: str,
         *,
         candidates: int,
+        vector: NDArray[np.float32] | None,
         where: Filter | None = None,
-        vector: NDArray[np.float32] | None = None,
         now: datetime | None = None,
     ) -> tuple[Candidates, Table]:
         """The best ``candidates`` by either match, with their neighbours, and what is known of
-        them; the rest as for ``retrieve``."""
+        them. ``vector``: what ``encode`` gave; the rest as for ``retrieve``."""
         from hymem.features import RADIUS, table
         from hymem.when import nearness, periods
 
-        if vector is None:
-            vector = self._encode(question)
         found = self._store.candidates(
             scope,
             vector,
@@ -120,8 +118,9 @@ class Retriever:
         near = nearness(found.time, periods(question, now or datetime.now(UTC)))
         return found, table(found, _named(found, question), near)
 
-    def _encode(self, question: str) -> NDArray[np.float32] | None:
-        """The question's vector; of one longer than the encoder's window, the mean direction."""
+    def encode(self, question: str) -> NDArray[np.float32] | None:
+        """The question's vector, ``float32[dim]``; of one longer than the encoder's window, the
+        mean direction. ``None`` when the encoder cannot be reached."""
         import numpy as np
 
         try:

@@ -2,7 +2,8 @@
 deep module, reflection.
 
 Model calls of a round: 1 on the light path; on the deep path 3 where the model itself is the gate,
-2 where the score is; 1 more for the reflection that decides on a further round.
+2 where the score is; 1 more for the reflection that decides on a further round. An answer that the
+model is certain of is spared reflection only where no gate doubted it.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ class Inquiry:
         if self._begins_light(retrieval, first):
             reading = self._read_light(retrieval)
             if reading.enough or not self._may_escalate(retrieval):
-                return _outcome(reading, "light", retrieval)
-        return _outcome(self._read_deep(wording, retrieval), "deep", retrieval)
+                return _outcome(reading, "light", retrieval, doubted=not retrieval.found)
+        doubted = first and self.config.light
+        return _outcome(self._read_deep(wording, retrieval), "deep", retrieval, doubted=doubted)
 
     def _begins_light(self, retrieval: Retrieval, first: bool) -> bool:
         if not self.config.light or not self.config.deep:
@@ -148,8 +150,9 @@ class Inquiry:
         }
 
 
-def _outcome(reading: Reading, tier: Tier, retrieval: Retrieval) -> Outcome:
-    final = reading.certain if reading.enough else not retrieval.found
+def _outcome(reading: Reading, tier: Tier, retrieval: Retrieval, *, doubted: bool) -> Outcome:
+    """``doubted``: by a gate, be it retrieval's score or the model's own "not enough"."""
+    final = reading.certain and not doubted if reading.enough else not retrieval.found
     return Outcome(reading, tier, retrieval.hits, final)
 
 

@@ -14,13 +14,11 @@ from hymem.keys import strip_recalled
 from hymem.prompts import load
 from hymem.reading import cited
 from hymem.segment import TopicSegmenter
-from hymem.types import LLM, Turn
+from hymem.types import LLM, CallCounter, Turn
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from hymem.cost import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +41,9 @@ class LLMSegmenter:
         self._llm = llm
         self._rules = rules or TopicSegmenter()
 
-    def metered(self, ledger: Ledger) -> LLMSegmenter:
-        """This segmenter, with its calls counted in ``ledger`` as stage ``segment``."""
-        return LLMSegmenter(ledger.ambient_llm(self._llm, "segment"), self._rules)
+    def metered(self, counter: CallCounter) -> LLMSegmenter:
+        """This segmenter, with its calls counted as stage ``segment``."""
+        return LLMSegmenter(counter.ambient_llm(self._llm, "segment"), self._rules)
 
     def segment(self, turns: Sequence[Turn], vectors: NDArray[np.float32]) -> list[tuple[int, int]]:
         """As ``hymem.types.Segmenter``; one call for each ``TURNS_PER_CALL`` turns."""

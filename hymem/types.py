@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -304,4 +304,36 @@ class Extractor(Protocol):
     def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
         """One list of statements per event, in order. Raises ``LLMError`` when nothing usable
         came back: the events then stay pending."""
+        ...
+
+
+class CallCounter(Protocol):
+    """Where a stage's paid calls are counted: in the costs, and against the budgets, of whatever
+    request is under way."""
+
+    def ambient_llm(self, llm: LLM, stage: str) -> LLM:
+        """``llm``, with every call checked against the caps and counted under ``stage``."""
+        ...
+
+
+@runtime_checkable
+class PaidStage(Protocol):
+    """For a ``Segmenter`` or ``Extractor`` of your own that calls a model. ``HyMem`` asks it once
+    for the copy that it will use; without this method its calls are nobody's costs and stop at no
+    budget."""
+
+    def metered(self, counter: CallCounter) -> Any:
+        """This stage, with its model replaced by ``counter.ambient_llm(model, "extract")``."""
+        ...
+
+
+@runtime_checkable
+class PaidEncoder(Protocol):
+    """For an ``Encoder`` of your own whose calls cost money. ``model`` names the price; if there is
+    a ``base_url`` too, it names the endpoint."""
+
+    @property
+    def model(self) -> str: ...
+    def encode_counted(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], int | None]:
+        """As ``encode``, and the tokens that the endpoint charged (``None`` if it does not say)."""
         ...

@@ -161,12 +161,12 @@ def score_says(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ("llm", "light", answer("In Porto."), ["light"]),
         ("llm", "deep", answer("In Porto."), ["light"]),
-        ("llm", "light", NOT_ENOUGH, ["light", "select", "deep"]),
+        ("llm", "light", NOT_ENOUGH, ["light", "select", "deep", "reflect"]),
         ("score", "light", answer("In Porto."), ["light"]),
-        ("score", "deep", NOT_ENOUGH, ["select", "deep"]),
+        ("score", "deep", NOT_ENOUGH, ["select", "deep", "reflect"]),
         ("hybrid", "light", answer("In Porto."), ["light"]),
-        ("hybrid", "light", NOT_ENOUGH, ["light", "select", "deep"]),
-        ("hybrid", "deep", NOT_ENOUGH, ["select", "deep"]),
+        ("hybrid", "light", NOT_ENOUGH, ["light", "select", "deep", "reflect"]),
+        ("hybrid", "deep", NOT_ENOUGH, ["select", "deep", "reflect"]),
     ],
 )
 def test_calls_per_path(
@@ -264,6 +264,15 @@ def test_rounds_are_bounded_and_no_judgement_is_paid_for_that_cannot_be_used(
     )
     assert len(found.trace["rounds"]) == rounds
     assert (found.found, found.text) == (False, NOT_FOUND)
+
+
+def test_a_round_that_finds_nothing_takes_no_earlier_answer_back(model: Model, ask: Any) -> None:
+    model.says["light"] = UNSURE
+    model.says["reflect"] = look_again("Did Ana stay in Porto?")
+    model.says["deep"] = NOT_ENOUGH
+    found = ask(Config(gate="llm"))
+    assert model.stages == ["light", "reflect", "select", "deep"]
+    assert (found.text, found.tier, found.found) == ("In Porto?", "light", True)
 
 
 @pytest.mark.parametrize("again", ["", f" {QUESTION.upper()} "])

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from openai_server import Drop, Fail, OpenAIServer, Say
 
+from hymem import HyMem
 from hymem.cost import Ledger
 from hymem.errors import BudgetError, InputError, LLMError, LLMOutputError, PriceError
 from hymem.llm.openai import OpenAIChat
 from hymem.prices import Prices, is_local, source
 from hymem.stores.sqlite import SQLiteStore
-from hymem.types import Budget, Completion, Scope
+from hymem.types import (
+    LLM,
+    Budget,
+    CallCounter,
+    Completion,
+    Config,
+    Scope,
+    Statement,
+    Turn,
+)
 
 ASK = [{"role": "user", "content": "Where does Ana live these days?"}]
 ANA, BEN = Scope("ana"), Scope("ben")
@@ -223,6 +233,39 @@ def test_calls_behind_a_protocol_are_charged_to_the_request_at_hand(
     assert meter.usage.calls == 1
     by_scope = {row["scope"]: row["calls"] for row in ledger.costs(by=("scope",))}
     assert by_scope == {ANA: 1, None: 1}
+
+
+class OwnExtractor:
+    """A user's own ``Extractor`` on a model."""
+
+    def __init__(self, llm: LLM) -> None:
+        self.llm = llm
+
+    def metered(self, counter: CallCounter) -> OwnExtractor:
+        return OwnExtractor(counter.ambient_llm(self.llm, "extract"))
+
+    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
+        return [
+            [Statement(self.llm.complete([{"role": "user", "content": turn.text}]).text, (at,))]
+            for turns in events
+            for at, turn in enumerate(turns)
+        ]
+
+
+def test_a_users_own_extractor_is_metered_and_stops_at_the_budget(
+    server: OpenAIServer, llm: OpenAIChat
+) -> None:
+    config = Config(scope_budget=Budget(tokens=60))
+    with HyMem(
+        ":memory:", llm=None, extractor=OwnExtractor(llm), config=config, background=False
+    ) as memory:
+        memory.add("I moved to Lyon last week.", user_id="ana", wait=True)
+        (row,) = memory.costs(user_id="ana")
+        assert (row["stage"], row["calls"]) == ("extract", 1)
+        memory.add("word " * 100, user_id="ana", session_id="later")
+        status = memory.flush(user_id="ana")
+    assert len(server.requests) == 1
+    assert status.events == {"done": 1, "failed": 1}
 
 
 def test_concurrent_calls_are_all_counted(
