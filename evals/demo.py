@@ -96,7 +96,7 @@ def _ingest(console: Console, memory: HyMem, conversations: Sequence[LocomoConve
             messages = as_messages(locomo_history(conversation))
             memory.add(messages, user_id=conversation.id, wait=True)
             progress.advance(task, len(messages))
-    status = memory.status()
+    status = memory.status(all_scopes=True)
     seconds = time.perf_counter() - start
     console.print(f"{status.turns} turns and {status.units} units in {seconds:.0f} s\n")
 

@@ -19,6 +19,17 @@ def scope_of(user_id: str | None, agent_id: str | None) -> Scope:
     return Scope(user_id, agent_id)
 
 
+def scope_or_all(user_id: str | None, agent_id: str | None, all_scopes: bool) -> Scope | None:
+    """The pair's scope, or ``None`` for all scopes, which are asked for by name only."""
+    if not isinstance(all_scopes, bool):
+        raise InputError(f"all_scopes is {all_scopes!r}; pass True or False")
+    if not all_scopes:
+        return scope_of(user_id, agent_id)
+    if user_id is not None or agent_id is not None:
+        raise InputError("all_scopes=True means every scope; give no user_id or agent_id with it")
+    return None
+
+
 def check_name(value: str | None, name: str) -> None:
     """``value`` is a string or ``None``."""
     if value is not None and not isinstance(value, str):

@@ -29,9 +29,11 @@ examples:
   hymem recall "where does Ana live" --user ana --max-tokens 500
   hymem ask "Where does Ana live?" --user ana
   hymem chat --user ana --model gpt-4.1-mini
-  hymem costs --by stage,model
+  hymem costs --by stage,model --all
+  hymem export memory.jsonl --all
 
-A scope is the exact pair of --user and --agent. Without a model (no OPENAI_API_KEY, no --model),
+A scope is the exact pair of --user and --agent; an omitted one is no wildcard. Commands that can
+act on every scope do so with --all. Without a model (no OPENAI_API_KEY, no --model),
 everything but chat works by rules, offline.
 """
 
@@ -194,14 +196,14 @@ def _delete_all(arguments: argparse.Namespace) -> int:
 
 def _flush(arguments: argparse.Namespace) -> int:
     with _open(arguments) as memory:
-        status = memory.flush(**_scope(arguments))
+        status = memory.flush(**_scope_or_all(arguments))
     _show(arguments, status, _status_text(asdict(status)))
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
     with _open(arguments) as memory:
-        status = memory.status(**_scope(arguments))
+        status = memory.status(**_scope_or_all(arguments))
     _show(arguments, status, _status_text(asdict(status)))
     return 0
 
@@ -211,7 +213,7 @@ def _costs(arguments: argparse.Namespace) -> int:
 
     by = tuple(name.strip() for name in arguments.by.split(","))
     with _open(arguments) as memory:
-        rows = memory.costs(by=by, since=arguments.since, **_scope(arguments))
+        rows = memory.costs(by=by, since=arguments.since, **_scope_or_all(arguments))
     columns = (*by, "calls", "input_tokens", "output_tokens", "cached_tokens", "usd", "seconds")
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     _table(arguments, rows, columns, cells)
@@ -222,7 +224,7 @@ def _costs(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     with _open(arguments) as memory:
-        count = memory.export(arguments.file, **_scope(arguments))
+        count = memory.export(arguments.file, **_scope_or_all(arguments))
     _show(arguments, {"records": count}, f"wrote {count} records to {arguments.file}")
     return 0
 
@@ -318,6 +320,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command(name, run, text).add_argument("file", help="the file's path")
     command("reembed", _reembed, "encode every memory anew with the current encoder")
+    for name in ("flush", "status", "costs", "export"):
+        commands.choices[name].add_argument("--all", action="store_true", help="of every scope")
     return parser
 
 
@@ -381,8 +385,16 @@ class _Scope(TypedDict):
     agent_id: str | None
 
 
+class _ScopeOrAll(_Scope):
+    all_scopes: bool
+
+
 def _scope(arguments: argparse.Namespace) -> _Scope:
     return {"user_id": arguments.user, "agent_id": arguments.agent}
+
+
+def _scope_or_all(arguments: argparse.Namespace) -> _ScopeOrAll:
+    return {**_scope(arguments), "all_scopes": arguments.all}
 
 
 def _where(arguments: argparse.Namespace) -> Any:

@@ -15,6 +15,7 @@ from hymem.checks import (
     check_query,
     checked_filter,
     scope_of,
+    scope_or_all,
     time_or_none,
 )
 from hymem.errors import InputError, NotFoundError
@@ -56,7 +57,8 @@ class HyMem:
     ``background``: extract behind ``add``; if false, only ``flush`` and ``wait=True`` extract.
 
     All methods may be called from several threads. A scope is the exact pair (``user_id``,
-    ``agent_id``); an omitted id is a value of its own, never a wildcard.
+    ``agent_id``); an omitted id is a value of its own, never a wildcard. What is meant for every
+    scope says ``all_scopes=True``.
 
     Raises ``StoreError`` and its kinds when the file cannot be used, ``EncoderMismatchError`` when
     it was written with another encoder.
@@ -135,18 +137,21 @@ class HyMem:
             self._notify(scope)
         return ids
 
-    def flush(self, *, user_id: str | None = None, agent_id: str | None = None) -> Status:
-        """Extract everything that waits, in this scope (or in all, with no id given), failed events
-        once more included; the status afterwards. Events that fail again stay visible there, and
-        so do those not tried because the model's endpoint is down."""
-        if user_id is None and agent_id is None:
-            scopes = self._store.scopes()
-        else:
-            scopes = [scope_of(user_id, agent_id)]
-        for scope in scopes:
-            if not self._parts.ingestor.drain(scope):
+    def flush(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        all_scopes: bool = False,
+    ) -> Status:
+        """Extract everything that waits in this scope (or in all), failed events once more
+        included; the status afterwards. Events that fail again stay visible there, and so do those
+        not tried because the model's endpoint is down. Raises ``InputError``."""
+        scope = scope_or_all(user_id, agent_id, all_scopes)
+        for one in self._store.scopes() if scope is None else [scope]:
+            if not self._parts.ingestor.drain(one):
                 break
-        return self._store.status(scopes[0] if len(scopes) == 1 else None)
+        return self._store.status(scope)
 
     # -- reading --
 
@@ -367,12 +372,17 @@ class HyMem:
         return changes
 
     def export(
-        self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
+        self,
+        path: str | Path,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        all_scopes: bool = False,
     ) -> int:
-        """Write turns, units and their links as JSON lines: of this scope, or of all scopes if no
-        id is given. How many records. Raises ``InputError`` if the file cannot be written, or is a
-        database, such as this one."""
-        scope = None if user_id is None and agent_id is None else scope_of(user_id, agent_id)
+        """Write turns, units and their links as JSON lines: of this scope, or of all. How many
+        records. Raises ``InputError`` if the file cannot be written, or is a database, such as
+        this one."""
+        scope = scope_or_all(user_id, agent_id, all_scopes)
         try:
             _refuse_database(path)
             with open(path, "w", encoding="utf-8") as file:
@@ -402,18 +412,24 @@ class HyMem:
         by: Sequence[str] = ("stage", "tier", "model"),
         user_id: str | None = None,
         agent_id: str | None = None,
+        all_scopes: bool = False,
         since: Time | None = None,
     ) -> list[dict[str, Any]]:
         """What was spent, grouped ``by`` any of stage, tier, model, scope and day: of this scope,
-        or of all if no id is given. Raises ``InputError`` for an unknown group."""
-        scope = None if user_id is None and agent_id is None else scope_of(user_id, agent_id)
+        or of all, deleted ones included. Raises ``InputError`` for an unknown group."""
+        scope = scope_or_all(user_id, agent_id, all_scopes)
         return self._parts.ledger.costs(scope, by, time_or_none(since, "since"))
 
-    def status(self, *, user_id: str | None = None, agent_id: str | None = None) -> Status:
-        """Counts of this scope, or of the whole store if no id is given: turns, units, events by
-        status, and what waits for segmentation or for the encoder."""
-        scope = None if user_id is None and agent_id is None else scope_of(user_id, agent_id)
-        return self._store.status(scope)
+    def status(
+        self,
+        *,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+        all_scopes: bool = False,
+    ) -> Status:
+        """Counts of this scope, or of the whole store: turns, units, events by status, and what
+        waits for segmentation or for the encoder. Raises ``InputError``."""
+        return self._store.status(scope_or_all(user_id, agent_id, all_scopes))
 
     def close(self) -> None:
         """End the background thread and close the file. What is not yet extracted is kept, and

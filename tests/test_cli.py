@@ -115,6 +115,18 @@ def test_export_import_and_backup(filled):
     assert "Pixel" in filled("search", "cat", "--user", "ana", "--db", "copy.db")[1]
 
 
+def test_all_scopes_are_named_by_an_option(filled):
+    filled("add", "It rains.")
+    turns = [
+        json.loads(filled(*words, "--json")[1])["turns"]
+        for words in (("status",), ("flush",), ("status", "--all"), ("flush", "--all"))
+    ]
+    assert turns == [1, 1, 4, 4]
+    assert filled("export", "all.jsonl", "--all")[0] == 0
+    assert "Pixel" in Path("all.jsonl").read_text()
+    assert main(["status", "--all", "--user", "ana"]) == 1
+
+
 def test_costs_are_empty_without_a_model(filled):
     code, out = filled("costs", "--json")
     assert (code, json.loads(out)) == (0, [])

@@ -124,7 +124,7 @@ def test_calls_run_side_by_side_and_are_charged_to_the_same_scope(
     texts = [f"{topic} " * 900 for topic in ("tea", "cake", "ship", "cat", "rain", "song")]
     memory.add([{"role": "user", "content": text} for text in texts], user_id="ana", wait=True)
     assert 2 <= server.most_busy <= 4
-    (row,) = memory.costs(by=("scope",))
+    (row,) = memory.costs(all_scopes=True, by=("scope",))
     assert (row["scope"].user_id, row["input_tokens"]) == ("ana", server.input_tokens)
     assert memory.status(user_id="ana").units >= 6
 
@@ -253,7 +253,7 @@ def test_extraction_is_paid_for_by_its_scope(server: OpenAIServer, memory: HyMem
     memory.add("I moved to Lyon.", user_id="ana", wait=True)
     memory.add("I like tea.", user_id="ben", wait=True)
     assert server.calls == 2
-    rows = memory.costs(by=("stage", "scope"))
+    rows = memory.costs(all_scopes=True, by=("stage", "scope"))
     assert {(row["stage"], row["scope"].user_id) for row in rows} == {
         ("extract", "ana"),
         ("extract", "ben"),

@@ -59,7 +59,7 @@ def test_adding_is_idempotent_by_message_id(memory):
     assert memory.add(CHAT, user_id="ana", **WHEN) == first
     assert memory.status(user_id="ana").turns == 3
     memory.add(CHAT, user_id="ben", **WHEN)
-    assert memory.status().turns == 6
+    assert memory.status(all_scopes=True).turns == 6
 
 
 def test_a_unit_and_its_own_turn_never_both_fill_the_limit(memory):
@@ -295,19 +295,45 @@ def test_delete_all_leaves_no_byte_of_the_text(tmp_path):
         assert memory.search("password", user_id="ben")
 
 
+def test_omitted_ids_are_a_scope_of_their_own_and_all_scopes_are_asked_for_by_name(
+    tmp_path, memory
+):
+    memory.add("I live in Rome.", user_id="ben")
+    memory.add("It rains.")
+    assert memory.status().turns == memory.flush().turns == 1
+    assert memory.status(user_id="ben").events == {}  # not flushed with the scope without ids
+    assert memory.flush(all_scopes=True).turns == memory.status(all_scopes=True).turns == 2
+    assert memory.status(user_id="ben").events == {"done": 1}
+    memory.export(tmp_path / "mine.jsonl")
+    assert "Rome" not in (tmp_path / "mine.jsonl").read_text()
+    memory.export(tmp_path / "all.jsonl", all_scopes=True)
+    assert "Rome" in (tmp_path / "all.jsonl").read_text()
+    assert memory.costs() == memory.costs(all_scopes=True) == []
+    for call in (
+        memory.flush,
+        memory.status,
+        memory.costs,
+        lambda **ids: memory.export("x", **ids),
+    ):
+        with pytest.raises(InputError, match="every scope"):
+            call(user_id="ben", all_scopes=True)
+        with pytest.raises(InputError, match="True or False"):
+            call(all_scopes="yes")
+
+
 def test_export_and_import_round_trip(tmp_path, memory):
     memory.add(CHAT, user_id="ana", agent_id="x", wait=True, **WHEN)
     home = {"role": "user", "content": "I live in Rome.", "id": "b1"}
     memory.add(home, user_id="ben", wait=True)
-    assert memory.export(tmp_path / "all.jsonl") > 0
+    assert memory.export(tmp_path / "all.jsonl", all_scopes=True) > 0
     with HyMem(tmp_path / "other.db", background=False) as other:
-        status = memory.status()
+        status = memory.status(all_scopes=True)
         assert other.import_(tmp_path / "all.jsonl") == status.turns + status.units
         for scope in ({"user_id": "ana", "agent_id": "x"}, {"user_id": "ben"}):
             mine = [item.text for item in memory.get_all(**scope)]
             assert [item.text for item in other.get_all(**scope)] == mine
             assert other.search("live", **scope)
-        assert other.status().unembedded == 0
+        assert other.status(all_scopes=True).unembedded == 0
         assert other.import_(tmp_path / "all.jsonl") == 0  # every message has an id
 
 
@@ -413,7 +439,7 @@ def test_an_async_memory_that_is_closed_says_so(tmp_path):
         memory = AsyncHyMem(tmp_path / "a.db")
         await memory.close()
         await memory.close()
-        await memory.status()
+        await memory.status(all_scopes=True)
 
     with pytest.raises(StoreError, match="closed"):
         asyncio.run(use())
@@ -427,7 +453,7 @@ def test_a_filter_takes_times_in_every_form(memory):
         for where, text in ((Filter(after=time), "late"), (Filter(before=time), "early")):
             assert [hit.text for hit in memory.search("x", user_id="ana", where=where)] == [text]
             assert [item.text for item in memory.get_all(user_id="ana", where=where)] == [text]
-        assert memory.costs(since=time) == []
+        assert memory.costs(all_scopes=True, since=time) == []
 
 
 def test_an_export_never_takes_the_place_of_a_database(tmp_path, memory):
@@ -439,7 +465,7 @@ def test_an_export_never_takes_the_place_of_a_database(tmp_path, memory):
 
 def test_metadata_that_no_utf8_file_can_hold_is_exported_all_the_same(tmp_path, memory):
     memory.add("私は", user_id="ana", metadata={"note": "\ud800", "word": "私は"})
-    memory.export(tmp_path / "all.jsonl")
+    memory.export(tmp_path / "all.jsonl", all_scopes=True)
     with HyMem(tmp_path / "other.db", background=False) as other:
         other.import_(tmp_path / "all.jsonl")
         (turn,) = other.get_all(user_id="ana")
@@ -448,7 +474,7 @@ def test_metadata_that_no_utf8_file_can_hold_is_exported_all_the_same(tmp_path, 
 
 def test_an_import_takes_a_byte_order_mark_and_blank_lines_but_no_other_encoding(tmp_path, memory):
     memory.add("café", user_id="ana")
-    memory.export(tmp_path / "all.jsonl")
+    memory.export(tmp_path / "all.jsonl", all_scopes=True)
     text = (tmp_path / "all.jsonl").read_text(encoding="utf-8") + "\n"
     (tmp_path / "marked.jsonl").write_text(text, encoding="utf-8-sig")
     (tmp_path / "latin.jsonl").write_text(text, encoding="latin-1")

@@ -38,7 +38,7 @@ def _ingest(console: Console, memory: HyMem) -> None:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("messages", total=len(conversation()))
         ingest(memory, lambda added: progress.advance(task, added))
-    status = memory.status()
+    status = memory.status(all_scopes=True)
     console.print(f"{status.turns} turns and {status.units} units saved.\n")
 
 
