@@ -11,11 +11,14 @@ from hymem.ask import Asker
 from hymem.context import format_day
 from hymem.cost import Ledger, Meter
 from hymem.errors import InputError
-from hymem.messages import parse_messages
+from hymem.messages import clean_text, parse_messages
 from hymem.prompts import load
+from hymem.shapes import text_of
 from hymem.types import LLM, Budget, Completion, Config, Context, Filter, Scope, Usage
 
 Message = Mapping[str, Any]
+# Results of the application's tools: without the calls, which have no text, no endpoint takes them.
+_TOOLS = ("tool", "function")
 Save = Callable[[Sequence[Message]], object]
 
 
@@ -120,7 +123,9 @@ class Chatter:
             scope, said[-1].text, max_tokens=max_tokens, where=where, now=now, meter=meter
         )
         prompt = [
-            {"role": message.get("role", "user"), "content": _text(message)} for message in messages
+            {"role": message.get("role") or "user", "content": text}
+            for message in messages
+            if message.get("role") not in _TOOLS and (text := _text(message)).strip()
         ]
         if context.text:
             prompt = _with_memory(prompt, context, now or datetime.now())
@@ -130,11 +135,8 @@ class Chatter:
 def _unanswered(messages: Sequence[Message]) -> list[Message]:
     """The user's messages at the end. Raises ``InputError`` if there are none, or no messages."""
     new: list[Message] = []
-    for number, message in enumerate(messages):
-        if not isinstance(message, Mapping):
-            raise InputError(f"messages[{number}] is {type(message).__name__}; pass a dict")
     for message in reversed(messages):
-        if message.get("role") != "user":
+        if (message.get("role") or "user") != "user":
             break
         new.insert(0, message)
     if not new:
@@ -144,8 +146,7 @@ def _unanswered(messages: Sequence[Message]) -> list[Message]:
 
 def _text(message: Message) -> str:
     """The text of any message, instructions included, whatever form its content has."""
-    said = parse_messages([{"role": "user", "content": message.get("content")}])
-    return said[0].text if said else ""
+    return clean_text(text_of(message.get("content"), "a message"))
 
 
 def _with_memory(

@@ -19,7 +19,8 @@ from hymem.checks import (
     time_or_none,
 )
 from hymem.errors import InputError, NotFoundError
-from hymem.messages import Messages, Time, as_list, clean_text, parse_messages
+from hymem.messages import Messages, Time, clean_text, parse_messages
+from hymem.shapes import as_mappings
 from hymem.types import (
     LLM,
     Answer,
@@ -116,9 +117,10 @@ class HyMem:
         metadata: Mapping[str, Any] | None = None,
         wait: bool = False,
     ) -> list[int]:
-        """Save what was said: a string, a message or a list of messages (``{role, content, name?,
-        timestamp?, id?, session_id?, metadata?}``). The keyword arguments are defaults for
-        messages without their own.
+        """Save what was said: a string, a message or any iterable of messages (``{role, content,
+        name?, timestamp?, id?, session_id?, metadata?}``, or objects with such fields: OpenAI's,
+        LangChain's, your own). Of a content in parts the text is kept. The keyword arguments are
+        defaults for messages without their own.
 
         When this returns, the turns are on disk and searchable; their ids are returned, in order.
         Units follow in the background, or before the return with ``wait=True``. A message whose
@@ -265,7 +267,7 @@ class HyMem:
         check_budget(budget)
         return self._chatter().reply(
             scope,
-            as_list(messages),
+            as_mappings(messages),
             self._saver(scope, session_id),
             max_tokens=max_tokens,
             where=checked_filter(where),
@@ -292,7 +294,7 @@ class HyMem:
         check_budget(budget)
         return self._chatter().stream(
             scope,
-            as_list(messages),
+            as_mappings(messages),
             self._saver(scope, session_id),
             max_tokens=max_tokens,
             where=checked_filter(where),

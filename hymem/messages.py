@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from hymem.errors import InputError
-from hymem.types import Message
+from hymem.shapes import as_mappings, text_of
+from hymem.types import Message, MessageObject
 
-Messages = str | Message | Mapping[str, Any] | Sequence[Message | Mapping[str, Any]]
+Messages = str | Message | Mapping[str, Any] | MessageObject | Iterable[Any]
 Time = datetime | str | float
 
 # The application's own instructions are no part of the conversation.
@@ -38,7 +39,8 @@ def parse_messages(
     timestamp: Time | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> list[Said]:
-    """Validate ``messages``; the keyword arguments are defaults for messages that lack their own.
+    """Validate ``messages``, in any shape that ``hymem.shapes`` knows; the keyword arguments are
+    defaults for messages that lack their own.
 
     A plain string is one user message. Messages with no text (a tool call, say) and the
     application's system messages hold nothing to remember and are left out. A message with no time
@@ -53,12 +55,10 @@ def parse_messages(
         raise InputError(f"metadata is {type(metadata).__name__}; pass a dict")
     now = datetime.now(UTC)
     said = []
-    for number, message in enumerate(as_list(messages)):
+    for number, message in enumerate(as_mappings(messages)):
         where = f"messages[{number}]"
-        if not isinstance(message, Mapping):
-            raise InputError(f"{where} is {type(message).__name__}; pass a dict with role, content")
         role = _text_field(message, "role", where, "user")
-        text = _content(message.get("content"), where)
+        text = clean_text(text_of(message.get("content"), where))
         if role in _INSTRUCTIONS or not text.strip():
             continue
         own_time = message.get("timestamp")
@@ -75,19 +75,6 @@ def parse_messages(
             )
         )
     return said
-
-
-def as_list(messages: Messages) -> Sequence[Message | Mapping[str, Any]]:
-    """A string as one user message, a message as a list of one. Raises ``InputError``."""
-    if isinstance(messages, str):
-        return [{"role": "user", "content": messages}]
-    if isinstance(messages, Mapping):
-        return [messages]
-    if isinstance(messages, (list, tuple)):
-        return messages
-    raise InputError(
-        f"messages is {type(messages).__name__}; pass a string, a message dict or a list of them"
-    )
 
 
 def parse_time(value: Time, where: str) -> datetime:
@@ -133,20 +120,7 @@ def _text_field(message: Mapping[str, Any], name: str, where: str, default: str)
         return clean_text(default)
     if not isinstance(value, str):
         raise InputError(f"{where}.{name} is {type(value).__name__}; pass a string")
-    return clean_text(value)
-
-
-def _content(value: Any, where: str) -> str:
-    """The text of a content field: a string, or the text parts of an OpenAI content list, of which
-    other kinds (an image, say) are left out."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, (list, tuple)):
-        parts = [part.get("text") if isinstance(part, Mapping) else part for part in value]
-        return clean_text("\n".join(part for part in parts if isinstance(part, str)))
-    raise InputError(f"{where}.content is {type(value).__name__}; pass a string")
+    return clean_text(str.__str__(value))  # a plain one, where it is of an enumeration
 
 
 def _metadata(shared: Mapping[str, Any] | None, own: Any, where: str) -> dict[str, Any]:

@@ -32,6 +32,14 @@ class Message(TypedDict):
     metadata: NotRequired[Mapping[str, Any]]
 
 
+class MessageObject(Protocol):
+    """A message of another library (OpenAI, LangChain, your own model or dataclass): ``content``
+    and ``role``, or LangChain's ``type``, and as far as it has them the fields of ``Message``."""
+
+    @property
+    def content(self) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Whose memory: the exact pair. ``None`` is a value of its own, never a wildcard."""

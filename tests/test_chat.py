@@ -177,3 +177,23 @@ def test_async_twin_streams_too(llm: OpenAIChat) -> None:
 
     text, pieces = asyncio.run(talk())
     assert text == "".join(pieces) == "You live in Lyon, Ana."
+
+
+def test_conversations_of_other_libraries_are_taken(memory: HyMem, server: OpenAIServer) -> None:
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+
+    conversation = [
+        SystemMessage("You are brief."),
+        HumanMessage("How many boxes?"),
+        AIMessage("", tool_calls=[{"name": "count", "args": {}, "id": "c1"}]),
+        ToolMessage("42", tool_call_id="c1"),
+        AIMessage("Forty-two."),
+        HumanMessage([{"type": "text", "text": HELLO[0]["content"]}, {"type": "image_url"}]),
+    ]
+    reply = memory.chat((one for one in conversation), user_id="ana")
+    prompt = server.requests[-1]["messages"]
+    assert [one["role"] for one in prompt] == ["system", "user", "assistant", "user"]
+    assert prompt[-1]["content"] == HELLO[0]["content"]
+    assert said(memory) == [("user", HELLO[0]["content"]), ("assistant", reply.text)]
+    with pytest.raises(InputError, match="whose role is 'user'"):
+        memory.chat(conversation[:4], user_id="ana")

@@ -1,4 +1,6 @@
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
 
 import pytest
 from hypothesis import given
@@ -74,6 +76,9 @@ def test_a_bad_time_is_named(value):
     [
         (7, "messages is int"),
         ([7], r"messages\[0\] is int"),
+        ([("user", "x")], r"messages\[0\] is tuple"),
+        (b"bytes", "messages is bytes"),
+        ({"role": "user", "text": "x"}, "messages has no content"),
         ([{"role": 3, "content": "x"}], r"messages\[0\]\.role is int"),
         ([{"role": "user", "content": 3}], r"messages\[0\]\.content is int"),
         ([{"role": "user", "content": "x", "metadata": 3}], r"metadata is int"),
@@ -83,6 +88,139 @@ def test_a_bad_time_is_named(value):
 def test_malformed_messages_are_named(messages, complaint):
     with pytest.raises(InputError, match=complaint):
         parse_messages(messages)
+
+
+@dataclass
+class Own:
+    """An application's own message."""
+
+    role: str
+    content: str
+    name: str | None = None
+    timestamp: datetime | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class Role(StrEnum):
+    USER = "user"
+
+
+def test_openais_message_objects_are_taken():
+    from openai.types.chat import ChatCompletionMessage
+
+    reply = ChatCompletionMessage(role="assistant", content="Lyon is lovely.")
+    call = ChatCompletionMessage.model_validate(
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        }
+    )
+    said = parse_messages([{"role": "user", "content": "I moved."}, call, reply])
+    assert [(one.role, one.text) for one in said] == [
+        ("user", "I moved."),
+        ("assistant", "Lyon is lovely."),
+    ]
+
+
+def test_of_a_responses_items_only_what_was_said_is_kept():
+    from openai.types.responses import (
+        ResponseFunctionToolCall,
+        ResponseOutputMessage,
+        ResponseOutputRefusal,
+        ResponseOutputText,
+        ResponseReasoningItem,
+    )
+
+    thought = ResponseReasoningItem.model_validate(
+        {
+            "id": "r1",
+            "type": "reasoning",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": "She moved, so …"}],
+        }
+    )
+    call = ResponseFunctionToolCall(type="function_call", name="f", arguments="{}", call_id="c1")
+    message = ResponseOutputMessage(
+        id="msg_1",
+        type="message",
+        role="assistant",
+        status="completed",
+        content=[
+            ResponseOutputText(type="output_text", text="Lyon", annotations=[]),
+            ResponseOutputRefusal(type="refusal", refusal="I cannot"),
+            ResponseOutputText(type="output_text", text="is lovely.", annotations=[]),
+        ],
+    )
+    for items in (
+        [thought, call, message],
+        [item.model_dump() for item in (thought, call, message)],
+    ):
+        (said,) = parse_messages(items)
+        assert (said.role, said.text, said.source_id) == ("assistant", "Lyon\nis lovely.", "msg_1")
+
+
+def test_langchains_messages_are_taken():
+    from langchain_core.messages import (
+        AIMessage,
+        AIMessageChunk,
+        ChatMessage,
+        HumanMessage,
+        SystemMessage,
+        ToolMessage,
+    )
+
+    said = parse_messages(
+        [
+            SystemMessage("Be brief."),
+            HumanMessage("I moved.", name="Ana"),
+            AIMessage([{"type": "reasoning", "reasoning": "so"}, {"type": "text", "text": "Oh!"}]),
+            AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": "c1"}]),
+            ToolMessage("42 boxes", tool_call_id="c1"),
+            AIMessageChunk("Where to?", id="lc_run--1"),
+            ChatMessage("To Lyon.", role="user"),
+        ]
+    )
+    assert [(one.role, one.speaker, one.text, one.source_id) for one in said] == [
+        ("user", "Ana", "I moved.", None),
+        ("assistant", "assistant", "Oh!", None),
+        ("tool", "tool", "42 boxes", None),
+        ("assistant", "assistant", "Where to?", "lc_run--1"),
+        ("user", "user", "To Lyon.", None),
+    ]
+
+
+def test_objects_of_the_same_shape_are_taken_alone_and_in_any_iterable():
+    from pydantic import BaseModel
+
+    class Model(BaseModel):
+        role: Role
+        content: str
+
+    own = Own("user", "I moved.", "Ana", datetime(2026, 3, 2), {"channel": "web"})
+    (said,) = parse_messages(own)
+    assert (said.speaker, said.time, said.metadata) == (
+        "Ana",
+        datetime(2026, 3, 2),
+        {"channel": "web"},
+    )
+    (said,) = parse_messages(Model(role=Role.USER, content="I moved."))
+    assert (said.role, type(said.role)) == ("user", str)
+    assert len(parse_messages(one for one in [own, {"role": "user", "content": "x"}])) == 2
+    assert len(parse_messages({1: own}.values())) == 1
+    assert parse_messages(iter(())) == []
+
+
+def test_a_record_without_content_is_no_message_and_not_iterated():
+    from openai.types.chat import ChatCompletion
+
+    whole = ChatCompletion(id="1", choices=[], created=0, model="m", object="chat.completion")
+    with pytest.raises(InputError, match="messages is ChatCompletion"):
+        parse_messages(whole)
+    with pytest.raises(InputError, match=r"messages\[0\] is ChatCompletion"):
+        parse_messages([whole])
 
 
 def test_naive_and_aware_times_compare():
