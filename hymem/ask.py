@@ -14,7 +14,7 @@ from hymem.errors import BudgetError, InputError, LLMError
 from hymem.offline import NOTHING, SURE, OfflineReader
 from hymem.prompts import load
 from hymem.recall import choose_tier, recall
-from hymem.retrieve import Retriever
+from hymem.retrieve import Retriever, as_known
 from hymem.rounds import Inquiry, Outcome
 from hymem.select import select
 from hymem.stores.base import Store
@@ -127,7 +127,7 @@ class Asker:
         the kind asked for. Where retrieval found nothing, only a sure answer counts, unless
         several passages bear it: retrieval judges by the best one.
         """
-        config = self._config
+        config, as_of = self._config, where.as_of if where else None
         with meter.charging():
             retrieval = self._retriever.retrieve(
                 scope, question, limit=2 * config.n, where=where, now=now
@@ -139,11 +139,12 @@ class Asker:
             hits: Sequence[Hit] = ()
             answer = NOTHING
             if tier == "light":
-                hits = self._with_turns(scope, retrieval.hits[: config.k])
+                hits = self._with_turns(scope, retrieval.hits[: config.k], as_of)
                 answer = self._reader.answer(question, hits, now)
             if tier == "deep" or (tier == "light" and config.deep and not answer.found):
                 tier = "deep"
-                hits = self._with_turns(scope, (*retrieval.hits, *self._facts(scope, question)))
+                facts = self._facts(scope, question, as_of)
+                hits = self._with_turns(scope, (*retrieval.hits, *facts), as_of)
                 answer = self._reader.answer(question, hits, now)
         if not retrieval.found and not several and answer.confidence < SURE:
             tier, hits, answer = "none", (), NOTHING
@@ -159,17 +160,20 @@ class Asker:
             trace=trace,
         )
 
-    def _facts(self, scope: Scope, question: str) -> list[Hit]:
-        """The current units of the changing fact that the question asks for."""
+    def _facts(self, scope: Scope, question: str, as_of: datetime | None) -> list[Hit]:
+        """The units of the changing fact that the question asks for which hold now, or held at
+        ``as_of``."""
         keys = self._reader.fact_keys(question)
-        current = self._store.current_facts(scope, keys) if keys else {}
+        current = self._store.current_facts(scope, keys, as_of=as_of) if keys else {}
         return [
             Hit(unit.id, "unit", unit.text, unit.time, 0.0, unit.source_turns, "", unit.session_id)
             for units in current.values()
             for unit in units
         ]
 
-    def _with_turns(self, scope: Scope, hits: Sequence[Hit]) -> Sequence[Hit]:
+    def _with_turns(
+        self, scope: Scope, hits: Sequence[Hit], as_of: datetime | None
+    ) -> Sequence[Hit]:
         """Behind each unit the turns that it rests on: rules need the words as they were said."""
         wanted = dict.fromkeys(id for hit in hits for id in hit.source_turns)
         items: dict[int, Hit | Turn] = {
@@ -177,7 +181,8 @@ class Asker:
         }
         items |= {hit.id: hit for hit in hits}
         order = dict.fromkeys(id for hit in hits for id in (hit.id, *hit.source_turns))
-        return as_hits([items[id] for id in order if id in items], hits)
+        found = as_hits([items[id] for id in order if id in items], hits)
+        return found if as_of is None else as_known(self._store, scope, found, as_of)
 
     def _chosen(
         self,
@@ -197,7 +202,7 @@ class Asker:
         trace["selected"] = [hit.id for hit in chosen.hits]
         trace["unknown_selected"] = chosen.unknown
         budget = min(max_tokens, self._config.deep_tokens)
-        return raw_context(self._store, scope, chosen.hits, budget)
+        return raw_context(self._store, scope, chosen.hits, budget, where.as_of if where else None)
 
     def _meter(self, scope: Scope, budget: Budget | None) -> Meter:
         own = self._config.question_budget if budget is None else budget

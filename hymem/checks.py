@@ -82,8 +82,11 @@ def check_budget(budget: Budget | None, name: str = "budget") -> None:
             raise InputError(f"{name} holds {cap!r}; pass numbers, or None for no cap")
 
 
-def checked_filter(where: Filter | None) -> Filter | None:
-    """``where`` with its times as ``datetime``, whatever form they were given in."""
+def checked_filter(where: Filter | None, as_of: Time | None = None) -> Filter | None:
+    """``where`` with its times as ``datetime``, whatever form they were given in. ``as_of``, if
+    given, stands for the filter's own."""
+    if as_of is not None:
+        where = replace(where or Filter(), as_of=time_or_none(as_of, "as_of"))
     if where is None:
         return None
     if not isinstance(where, Filter):
@@ -97,4 +100,5 @@ def checked_filter(where: Filter | None) -> Filter | None:
         where,
         after=time_or_none(where.after, "where.after"),
         before=time_or_none(where.before, "where.before"),
+        as_of=time_or_none(where.as_of, "where.as_of"),
     )

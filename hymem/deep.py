@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from hymem.context import Rendered, render
+from hymem.retrieve import as_known
 from hymem.stores.base import Store
 from hymem.types import Hit, Scope, Turn
 
@@ -12,14 +14,17 @@ from hymem.types import Hit, Scope, Turn
 PASSAGE_RADIUS = 3
 
 
-def raw_context(store: Store, scope: Scope, hits: Sequence[Hit], max_tokens: int) -> Rendered:
-    """The raw turns behind ``hits``, best first, then the passages around them, as far as they fit.
+def raw_context(
+    store: Store, scope: Scope, hits: Sequence[Hit], max_tokens: int, as_of: datetime | None = None
+) -> Rendered:
+    """The raw turns behind ``hits``, best first, then the passages around them, as far as they fit;
+    what was known at ``as_of`` alone.
 
     The turns around a better hit come before those around a worse one, the nearer ones first.
     """
     ids = dict.fromkeys(turn for hit in hits for turn in hit.source_turns)
     said = store.turns(scope, list(ids))
-    around = store.window(scope, [turn.position for turn in said], PASSAGE_RADIUS)
+    around = store.window(scope, [turn.position for turn in said], PASSAGE_RADIUS, as_of=as_of)
     places = {(turn.session_id, turn.position): turn for turn in around}
     chosen: dict[int, Turn] = {turn.id: turn for turn in said}
     for turn in said:
@@ -28,4 +33,7 @@ def raw_context(store: Store, scope: Scope, hits: Sequence[Hit], max_tokens: int
                 near = places.get((turn.session_id, turn.position + step))
                 if near is not None:
                     chosen.setdefault(near.id, near)
-    return render(list(chosen.values()), max_tokens)
+    turns = list(chosen.values())
+    if as_of is not None:
+        turns = as_known(store, scope, turns, as_of)
+    return render(turns, max_tokens)

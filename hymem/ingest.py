@@ -268,9 +268,10 @@ class Ingestor:
         facts = self.store.current_facts(scope, [key for key in keys if key])
         tokens = count_many([statement.text for statement in statements])
         copies = self._duplicates(scope, statements, vectors)
+        corrected = _corrected(statements, keys)
         units = []
-        for statement, vector, count, key, copy in zip(
-            statements, vectors, tokens, keys, copies, strict=True
+        for statement, vector, count, key, copy, corrects in zip(
+            statements, vectors, tokens, keys, copies, corrected, strict=True
         ):
             when = statement.time or event.time
             older, newer = _rank_facts(facts.get(key or "", []), statement.text, when)
@@ -286,6 +287,7 @@ class Ingestor:
                     superseded_by=newer,
                     fact=key,
                     duplicate_of=copy,
+                    corrects=corrects,
                 )
             )
         return units
@@ -342,6 +344,25 @@ def _rank_facts(
     newer = [unit for unit in others if _later(unit.time, time)]
     older = tuple(unit.id for unit in others if not _later(unit.time, time))
     return older, newer[-1].id if newer else None
+
+
+def _corrected(statements: Sequence[Statement], keys: Sequence[str | None]) -> list[int | None]:
+    """For each statement, the place of the one that it corrects: the last one of the same fact that
+    was said in an earlier turn of the event. What one turn says together stands together."""
+    said = [max(one.sources, default=-1) for one in statements]
+    corrected: list[int | None] = []
+    for place, statement in enumerate(statements):
+        earlier = [
+            other
+            for other, one in enumerate(statements)
+            if keys[other] is not None
+            and keys[other] == keys[place]
+            and said[other] < said[place]
+            and not _later(one.time, statement.time)
+            and _normal(one.text) != _normal(statement.text)
+        ]
+        corrected.append(max(earlier, key=lambda other: said[other]) if earlier else None)
+    return corrected
 
 
 def _later(a: datetime | None, b: datetime | None) -> bool:

@@ -167,12 +167,13 @@ class HyMem:
         where: Filter | None = None,
         vector: NDArray[np.float32] | None = None,
         now: Time | None = None,
+        as_of: Time | None = None,
     ) -> list[Hit]:
         """The best ``limit`` turns and units for ``query``, best first; never calls a model.
 
         ``vector`` (``float32[dim]``, unit length) spares the encoder when the caller has it.
-        ``now`` is the time that "last week" in the query counts from (default: now).
-        Raises ``InputError``.
+        ``now`` is the time that "last week" in the query counts from (default: ``as_of``, or now).
+        ``as_of``: memory as it was at that moment; see ``Filter``. Raises ``InputError``.
         """
         check_query(query)
         check_positive(limit, "limit")
@@ -180,9 +181,9 @@ class HyMem:
             scope_of(user_id, agent_id),
             clean_text(query),
             limit=limit,
-            where=checked_filter(where),
+            where=checked_filter(where, as_of),
             vector=vector,
-            now=time_or_none(now),
+            now=time_or_none(as_of if now is None else now),
         )
         return list(found.hits)
 
@@ -196,12 +197,13 @@ class HyMem:
         where: Filter | None = None,
         deep: Literal["llm"] | None = None,
         now: Time | None = None,
+        as_of: Time | None = None,
     ) -> Context:
         """A block of recalled text for the application's own prompt, at most ``max_tokens`` long.
 
         Few summaries where they suffice, raw text where the gate says they do not. Calls no model
-        unless ``deep="llm"`` lets the model choose what is read. ``now`` is the time that "last
-        week" in the question counts from (default: now). Raises ``InputError``.
+        unless ``deep="llm"`` lets the model choose what is read. ``now`` and ``as_of`` as for
+        ``search``. Raises ``InputError``.
         """
         check_query(question)
         check_positive(max_tokens, "max_tokens")
@@ -209,9 +211,9 @@ class HyMem:
             scope_of(user_id, agent_id),
             clean_text(question),
             max_tokens=max_tokens,
-            where=checked_filter(where),
+            where=checked_filter(where, as_of),
             deep=deep,
-            now=time_or_none(now),
+            now=time_or_none(as_of if now is None else now),
         )
 
     def ask(
@@ -223,11 +225,13 @@ class HyMem:
         where: Filter | None = None,
         budget: Budget | None = None,
         now: Time | None = None,
+        as_of: Time | None = None,
     ) -> Answer:
         """HyMem's own answer, with its evidence and cost.
 
         ``budget`` caps this question (default: ``config.question_budget``); when it is reached, the
-        best answer so far comes back with ``budget_reached`` set. Raises ``InputError``,
+        best answer so far comes back with ``budget_reached`` set. ``now`` and ``as_of`` as for
+        ``search``. Raises ``InputError``,
         ``LLMError`` when the model cannot be reached, ``PriceError`` for a dollar cap on a model
         of unknown price, ``BudgetError`` when not even one call fits.
         """
@@ -236,9 +240,9 @@ class HyMem:
         return self._parts.asker.ask(
             scope_of(user_id, agent_id),
             clean_text(question),
-            where=checked_filter(where),
+            where=checked_filter(where, as_of),
             budget=budget,
-            now=time_or_none(now),
+            now=time_or_none(as_of if now is None else now),
         )
 
     def chat(
@@ -365,8 +369,9 @@ class HyMem:
     def history(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> list[Mapping[str, Any]]:
-        """How a memory changed, oldest first: ``{"event", "text", "at"}``. Raises
-        ``NotFoundError``."""
+        """How a memory changed, oldest first: ``{"event", "text", "at", "time"}``. ``at`` is when
+        HyMem took it in, ``time`` when it was said, or for ``supersede`` when what replaced it was.
+        Raises ``NotFoundError``."""
         check_id(item_id)
         changes = self._store.history(scope_of(user_id, agent_id), item_id)
         if not changes:

@@ -62,7 +62,8 @@ def recall(
     if tier == "light":
         block = render(hits, min(max_tokens, config.light_tokens))
     elif tier == "deep":
-        block = raw_context(store, scope, hits[:DEEP_HITS], min(max_tokens, config.deep_tokens))
+        budget = min(max_tokens, config.deep_tokens)
+        block = raw_context(store, scope, hits[:DEEP_HITS], budget, where.as_of if where else None)
     trace |= {"hits": len(hits), "items": len(block.used), "tokens": block.tokens}
     return Recall(block, tier, found, trace)
 

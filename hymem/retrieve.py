@@ -8,15 +8,15 @@ on it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hymem.errors import EncoderError
 from hymem.keys import windows
 from hymem.stores.base import Candidates, Store
-from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope
+from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, Turn, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hymem.features import Table
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item", Hit, Turn, Unit)
 
 # Best dense and best lexical matches that are scored, per hit asked for and at least.
 CANDIDATES_PER_HIT = 3
@@ -89,7 +91,10 @@ class Retriever:
         scores = ranking.prefer_newer(scores, found.time[items.rows], newer_weight(question))
         kind = where.kind if where else None
         chosen = _choose(found, items, ranking.probability(scores), limit, kind)
-        return Retrieval(self._hits(scope, chosen), confidence, is_found, vector)
+        hits = self._hits(scope, chosen)
+        if where and where.as_of:
+            hits = tuple(as_known(self._store, scope, hits, where.as_of))
+        return Retrieval(hits, confidence, is_found, vector)
 
     def examine(
         self,
@@ -160,6 +165,12 @@ class Retriever:
                 session_id=unit.session_id,
             )
         return tuple(hits[item] for item in chosen if item in hits)
+
+
+def as_known(store: Store, scope: Scope, items: Sequence[Item], as_of: datetime) -> list[Item]:
+    """``items`` with the texts that they had at ``as_of``."""
+    older = store.older_texts(scope, [item.id for item in items], as_of)
+    return [replace(item, text=older.get(item.id, item.text)) for item in items]
 
 
 def _named(found: Candidates, question: str) -> NDArray[np.bool_]:

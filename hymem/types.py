@@ -123,13 +123,18 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Narrows a search inside a scope. All ``metadata`` pairs must match; times are inclusive."""
+    """Narrows a search inside a scope. All ``metadata`` pairs must match; times are inclusive.
+
+    ``as_of``: memory as it was at that moment. What was said later does not count, a fact that
+    changed later is current again, and a memory that was updated later shows its text of then.
+    """
 
     session_id: str | None = None
     after: datetime | None = None
     before: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     kind: Kind | None = None
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ class NewTurn:
 @dataclass(frozen=True, slots=True)
 class NewUnit:
     """A unit to store. ``supersedes``, ``superseded_by`` and ``duplicate_of`` name existing units
-    of the scope. ``fact`` is the key of a fact that can change ("ana/home city"); the current units
+    of the scope, ``corrects`` one by its place among the units stored with this one. ``fact`` is
+    the key of a fact that can change ("ana/home city"); the current units
     of a key are found with ``Store.current_facts``."""
 
     text: str
@@ -53,6 +54,7 @@ class NewUnit:
     superseded_by: int | None = None
     fact: str | None = None
     duplicate_of: int | None = None
+    corrects: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -147,8 +149,20 @@ class Store(Protocol):
         after_id: int = 0,
     ) -> list[Unit]: ...
 
-    def window(self, scope: Scope, positions: Sequence[int], radius: int) -> list[Turn]:
-        """The turns within ``radius`` of these positions, same session only, by position."""
+    def window(
+        self,
+        scope: Scope,
+        positions: Sequence[int],
+        radius: int,
+        *,
+        as_of: datetime | None = None,
+    ) -> list[Turn]:
+        """The turns within ``radius`` of these positions, same session only, by position; known at
+        ``as_of``."""
+        ...
+
+    def older_texts(self, scope: Scope, ids: Sequence[int], as_of: datetime) -> Mapping[int, str]:
+        """Of those of these items that were updated after ``as_of``, the texts they had then."""
         ...
 
     # -- matching --
@@ -204,9 +218,11 @@ class Store(Protocol):
         when the lease was lost, so that no unit is doubled."""
         ...
 
-    def current_facts(self, scope: Scope, facts: Sequence[str]) -> dict[str, list[Unit]]:
-        """For each fact key, its units that are neither superseded nor duplicates, oldest first.
-        Keys without such units are absent."""
+    def current_facts(
+        self, scope: Scope, facts: Sequence[str], *, as_of: datetime | None = None
+    ) -> dict[str, list[Unit]]:
+        """For each fact key, its units that are neither superseded nor duplicates (``as_of``: that
+        were not then), oldest first. Keys without such units are absent."""
         ...
 
     def fail_event(self, lease: Lease, event_id: int, error: str) -> None:
@@ -254,7 +270,9 @@ class Store(Protocol):
         ...
 
     def history(self, scope: Scope, item_id: int) -> list[Mapping[str, Any]]:
-        """Oldest first: ``{"event": "add|update|supersede|delete", "text", "at"}``. Of a deleted
+        """Oldest first: ``{"event": "add|update|supersede|delete", "text", "at", "time"}``: ``at``
+        is when the memory took it in, ``time`` since when it holds in the conversation: when it was
+        said, or for ``supersede`` when the newer unit was (``None`` if unknown). Of a deleted
         item only the times are left: its texts are ``None``. Empty if there never was one."""
         ...
 

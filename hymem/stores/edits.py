@@ -11,7 +11,7 @@ from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
 from hymem.stores.items import check_keys, put_keys, terms_blob
 from hymem.stores.match import Matching
-from hymem.stores.rows import is_id
+from hymem.stores.rows import is_id, time_from_text
 from hymem.types import Scope
 
 if TYPE_CHECKING:
@@ -100,6 +100,11 @@ class Edits(Matching):
                 "SELECT event, text, at FROM history WHERE item = ? AND +scope = ? ORDER BY at, id",
                 (item_id, scope_id),
             ).fetchall()
+            said = connection.execute(
+                "SELECT i.time, newer.time FROM items i LEFT JOIN items newer"
+                " ON newer.id = i.superseded_by WHERE i.id = ? AND i.scope = ?",
+                (item_id, scope_id),
+            ).fetchone() or (None, None)
             if not any(event == "add" for event, _, _ in rows):
                 rows = (
                     connection.execute(
@@ -108,8 +113,14 @@ class Edits(Matching):
                     ).fetchall()
                     + rows
                 )
+        since, until = map(time_from_text, said)
         return [
-            {"event": event, "text": text, "at": datetime.fromtimestamp(at, UTC)}
+            {
+                "event": event,
+                "text": text,
+                "at": datetime.fromtimestamp(at, UTC),
+                "time": until if event == "supersede" else since,
+            }
             for event, text, at in rows
         ]
 

@@ -6,10 +6,12 @@ import secrets
 import sqlite3
 import time as clock
 from collections.abc import Sequence
+from datetime import datetime
 
 from hymem.messages import clean_text
 from hymem.stores.base import Lease, NewUnit
 from hymem.stores.items import Items, check_keys
+from hymem.stores.past import CURRENT
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
@@ -18,6 +20,7 @@ from hymem.stores.rows import (
     event_from_row,
     is_id,
     marks,
+    seconds_of,
     turn_from_row,
     units_from_rows,
 )
@@ -104,6 +107,9 @@ class Events(Items):
             ids = [
                 self._store_unit(connection, scope_id, (event_id, session), unit) for unit in units
             ]
+            for unit, newer in zip(units, ids, strict=True):
+                if unit.corrects is not None:
+                    self._supersede(connection, scope_id, ids[unit.corrects], newer)
             connection.execute(
                 "UPDATE events SET status = 'done', attempts = attempts + 1, error = NULL,"
                 " token = NULL, expires = NULL WHERE id = ?",
@@ -153,16 +159,18 @@ class Events(Items):
                     found[event_id] = event_from_row(connection, row)
         return [found[event_id] for event_id in ids if event_id in found]
 
-    def current_facts(self, scope: Scope, facts: Sequence[str]) -> dict[str, list[Unit]]:
+    def current_facts(
+        self, scope: Scope, facts: Sequence[str], *, as_of: datetime | None = None
+    ) -> dict[str, list[Unit]]:
         current = {}
+        holds = "i.superseded_by IS NULL AND i.duplicate_of IS NULL" if as_of is None else CURRENT
         with self._db.read() as connection:
             scope_id = self._scope_id(connection, scope)
             for fact in facts:
                 rows = connection.execute(
-                    f"SELECT {UNIT_COLUMNS} {FROM_ITEMS} WHERE i.scope = ? AND i.fact = ?"
-                    " AND i.superseded_by IS NULL AND i.duplicate_of IS NULL"
-                    " ORDER BY i.seconds IS NOT NULL, i.seconds, i.id",
-                    (scope_id, clean(fact)),
+                    f"SELECT {UNIT_COLUMNS} {FROM_ITEMS} WHERE i.scope = :scope AND i.fact = :fact"
+                    f" AND {holds} ORDER BY i.seconds IS NOT NULL, i.seconds, i.id",
+                    {"scope": scope_id, "fact": clean(fact), "moment": seconds_of(as_of)},
                 ).fetchall()
                 if rows:
                     current[fact] = units_from_rows(connection, rows)

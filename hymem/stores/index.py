@@ -174,11 +174,12 @@ class ScopeIndex:
         after: float | None = None,
         before: float | None = None,
         ids: Sequence[int] | None = None,
+        hidden: bool = False,
     ) -> NDArray[np.bool_] | None:
         """Which rows a search may return, ``bool[rows]``; ``None`` if all. Times are seconds since
-        1970."""
+        1970. With ``hidden``, superseded and duplicate items too."""
         tests = []
-        if self.hidden:
+        if self.hidden and not hidden:
             tests.append(self.shown.view)
         if kind is not None:
             tests.append(self.is_unit.view == (kind == "unit"))

@@ -11,6 +11,7 @@ from hymem.errors import EncoderError
 from hymem.messages import clean_text
 from hymem.stores.base import NewTurn, NewUnit, Status
 from hymem.stores.core import Core
+from hymem.stores.past import KNOWN
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
@@ -230,15 +231,16 @@ class Items(Core):
         self,
         connection: sqlite3.Connection,
         scope: Scope,
-        kind: str,
+        kind: str | None,
         columns: str,
         ids: Sequence[int],
     ) -> list[Any]:
+        """Of the scope's items with these ids; ``kind`` ``None``: of either kind."""
         scope_id = self._scope_id(connection, scope)
         rows: list[Any] = []
         for some in chunks([item_id for item_id in ids if is_id(item_id)]):
             query = f"SELECT {columns} {FROM_ITEMS} WHERE i.id IN ({marks(some)})"
-            query += " AND +i.scope = ? AND i.kind = ?"
+            query += " AND +i.scope = ? AND i.kind = ifnull(?, i.kind)"
             rows += connection.execute(query, (*some, scope_id, kind)).fetchall()
         return rows
 
@@ -255,22 +257,24 @@ class Items(Core):
         where = where or Filter()
         if where.kind not in (None, kind):
             return []
-        condition, values = (
-            "i.scope = ? AND i.kind = ? AND i.id > ?",
-            [
-                self._scope_id(connection, scope),
-                kind,
-                after_id,
-            ],
-        )
-        for clause, value in (
-            ("s.name = ?", clean(where.session_id)),
-            ("i.seconds >= ?", seconds_of(where.after)),
-            ("i.seconds <= ?", seconds_of(where.before)),
+        values = {
+            "scope": self._scope_id(connection, scope),
+            "kind": kind,
+            "after_id": after_id,
+            "session": clean(where.session_id),
+            "after": seconds_of(where.after),
+            "before": seconds_of(where.before),
+            "moment": seconds_of(where.as_of),
+        }
+        condition = "i.scope = :scope AND i.kind = :kind AND i.id > :after_id"
+        for name, clause in (
+            ("session", "s.name = :session"),
+            ("after", "i.seconds >= :after"),
+            ("before", "i.seconds <= :before"),
+            ("moment", KNOWN),
         ):
-            if value is not None:
+            if values[name] is not None:
                 condition += f" AND {clause}"
-                values.append(value)  # type: ignore[arg-type]
         query = f"SELECT {columns} {FROM_ITEMS} WHERE {condition} ORDER BY i.id"
         rows: list[Any] = []
         # Metadata is the last column of both kinds; it is matched here, row by row, as JSON.

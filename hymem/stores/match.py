@@ -5,12 +5,15 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from hymem.messages import as_utc
 from hymem.stores.base import Candidates, NewTurn
 from hymem.stores.items import Items, check_keys, matches
+from hymem.stores.past import current_ids, older_texts
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
@@ -94,7 +97,17 @@ class Matching(Items):
             allowed = self._allowed(connection, scope_id, index, None, ("unit",))
             return [index.nearest(vector, limit, allowed) for vector in vectors]
 
-    def window(self, scope: Scope, positions: Sequence[int], radius: int) -> list[Turn]:
+    def window(
+        self,
+        scope: Scope,
+        positions: Sequence[int],
+        radius: int,
+        *,
+        as_of: datetime | None = None,
+    ) -> list[Turn]:
+        moment = seconds_of(as_of)
+        condition = "" if moment is None else " AND ifnull(i.seconds, i.created) <= ?"
+        values = [] if moment is None else [moment]
         with self._index(scope) as (connection, _, index):
             ids = {
                 int(item_id)
@@ -104,8 +117,13 @@ class Matching(Items):
             rows: list[Any] = []
             for some in chunks(sorted(ids)):
                 query = f"SELECT {TURN_COLUMNS} {FROM_ITEMS} WHERE i.id IN ({marks(some)})"
-                rows += connection.execute(query, some).fetchall()
+                rows += connection.execute(query + condition, (*some, *values)).fetchall()
         return sorted((turn_from_row(row) for row in rows), key=lambda turn: turn.position)
+
+    def older_texts(self, scope: Scope, ids: Sequence[int], as_of: datetime) -> Mapping[int, str]:
+        with self._db.read() as connection:
+            known = [row[0] for row in self._by_id(connection, scope, None, "i.id", ids)]
+            return older_texts(connection, known, as_utc(as_of).timestamp())
 
     def vectors(self, scope: Scope, ids: Sequence[int]) -> NDArray[np.float32]:
         import numpy as np
@@ -217,12 +235,17 @@ class Matching(Items):
                 "SELECT id, metadata FROM items WHERE scope = ? AND metadata <> ''", (scope_id,)
             )
             ids = [item_id for item_id, text in rows if matches(text, where.metadata)]
+        moment = seconds_of(where.as_of)
+        if moment is not None:
+            past = current_ids(connection, scope_id, moment)
+            ids = past if ids is None else sorted({*past}.intersection(ids))
         return index.allowed(
             kind=offered.pop() if len(offered) == 1 else None,
             session=session,
             after=seconds_of(where.after),
             before=seconds_of(where.before),
             ids=ids,
+            hidden=moment is not None,
         )
 
     def _session_id(self, connection: sqlite3.Connection, scope_id: int, name: str) -> int:
