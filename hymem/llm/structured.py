@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hymem.errors import LLMError, LLMOutputError
+from hymem.messages import clean_text
 from hymem.types import Completion
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ Finish = Literal["stop", "length", "refusal"]
 CORRECTIONS = 2
 # Enough of a bad reply for the model to see what it did; a runaway reply is not paid for twice.
 QUOTED_CHARACTERS = 2000
+# The longest reply that is read; no model writes half of it unless it runs away.
+REPLY_CHARACTERS = 1_000_000
 # Stray braces before the object are rare; a reply of nothing but braces must not take minutes.
 OBJECTS_TRIED = 50
+# How much of a reply is searched, in all, for objects that are not JSON as they stand.
+MENDED_CHARACTERS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ def read(reply: Reply, schema: type[BaseModel] | None) -> Any:
         raise ValueError("was refused by the model")
     if reply.finish == "length":
         raise ValueError("was cut off at the length limit")
+    if len(reply.text) > REPLY_CHARACTERS:
+        raise ValueError(f"was longer than {REPLY_CHARACTERS} characters")
     text = _without_reasoning(reply.text)
     if not text:
         raise ValueError("was empty")
@@ -128,7 +135,8 @@ def _correction(
 ) -> Iterator[Mapping[str, str]]:
     if reply.text.strip():
         yield {"role": "assistant", "content": reply.text[:QUOTED_CHARACTERS]}
-    again = "Answer again, more briefly." if reply.finish == "length" else "Answer again."
+    too_long = reply.finish == "length" or len(reply.text) > REPLY_CHARACTERS
+    again = "Answer again, more briefly." if too_long else "Answer again."
     wanted = "" if schema is None else "\n" + _schema_text(schema)
     yield {"role": "user", "content": f"Your reply {problem}. {again}{wanted}"}
 
@@ -156,35 +164,70 @@ def _without_reasoning(text: str) -> str:
 
 
 def _objects(text: str) -> Iterator[Any]:
-    """JSON objects in ``text``, from left to right."""
-    start = text.find("{")
+    """JSON objects in ``text``, from left to right. The time it takes is linear in the text."""
+    start, left = text.find("{"), MENDED_CHARACTERS
     for _ in range(OBJECTS_TRIED):
         if start < 0:
             return
-        end = _object_end(text, start)
-        value = _load(text[start:end]) if end else None
-        if isinstance(value, dict):
+        value, end = _strict(text, start)
+        if value is None:
+            piece = text[start : start + left]
+            end = _object_end(piece)
+            left -= end or len(piece)
+            value, end = _mended(piece[:end]), start + end
+        if value is not None:
             yield value
-        start = text.find("{", end if isinstance(value, dict) else start + 1)
+        start = text.find("{", start + 1 if value is None else end)
 
 
-def _object_end(text: str, start: int) -> int:
-    """Index after the brace that closes the one at ``start``; 0 if none does."""
+def _strict(text: str, start: int) -> tuple[Any, int]:
+    """The JSON object that begins at ``start`` and the index after it; ``None`` if none does."""
+    try:
+        value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
+        return _clean(value), end
+    except (ValueError, RecursionError):
+        return None, 0
+
+
+# Strings of either quote, and braces. Possessive, so that nothing is tried twice: a string that
+# nobody closes costs one pass.
+_TOKEN = re.compile(
+    r""""(?:[^"\\]++|\\.)*+"?|'(?:[^'\\]++|\\.)*+'?|[{}]""",
+    re.DOTALL,
+)
+
+
+def _object_end(text: str) -> int:
+    """Index after the brace that closes the one which ``text`` begins with; 0 if none does."""
     depth = 0
-    for match in re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL).finditer(text, start):
+    for match in _TOKEN.finditer(text):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
             return match.end()
     return 0
 
 
-def _load(text: str) -> Any:
-    for mended in (text, re.sub(r",(\s*[}\]])", r"\1", text)):
+def _mended(text: str) -> dict[Any, Any] | None:
+    """The object that was meant: trailing commas are left out, Python literals are read."""
+    without_commas = re.sub(r",(\s*[}\]])", r"\1", text)
+    for load, meant in (
+        (json.JSONDecoder(strict=False).decode, without_commas),
+        (ast.literal_eval, text),
+    ):
         try:
-            return json.loads(mended, strict=False)
-        except (ValueError, RecursionError):
+            value = _clean(load(meant))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+        return value if isinstance(value, dict) else None
+    return None
+
+
+def _clean(value: Any) -> Any:
+    """The value with no lone surrogate in its texts, which no file can hold."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _clean(one) for key, one in value.items()}
+    return value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from hymem.llm.structured import parse
+from hymem.llm.structured import REPLY_CHARACTERS, Reply, parse, read
 
 
 class Note(BaseModel):
@@ -29,6 +31,8 @@ NOTE = Note(text='a {b} "c"', ids=[1, 2])
         r'{"other": 1} {"text": "a {b} \"c\"", "ids": [1, 2]}',
         r'{"text": "a {b} \"c\"", "ids": [1, 2,],}',
         r"{'text': 'a {b} \"c\"', 'ids': [1, 2], 'sure': None}",
+        r"""{'text': "a {b} \"c\"", 'ids': [1, 2], 'sure': None}""",
+        r'Ana\'s note {it\'s 5" long}: {"text": "a {b} \"c\"", "ids": [1, 2]}',
     ],
 )
 def test_mends_the_wrapping(text: str) -> None:
@@ -40,7 +44,19 @@ def test_keeps_line_breaks_inside_strings() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no object", '{"text": "a", "ids": [1', '["a"]', "{" * 20000, "}{ " * 5000]
+    "text",
+    [
+        "",
+        "no object",
+        '{"text": "a", "ids": [1',
+        '["a"]',
+        "{" * 20000,
+        "}{ " * 5000,
+        "{[1]: 2}",
+        "{'text'}",
+        "{'text': " + "9" * 5000 + "}",
+        "{'text': 'x' * 10000000000}",
+    ],
 )
 def test_never_guesses_the_content(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a JSON object|did not fit"):
@@ -56,3 +72,43 @@ def test_says_which_field_is_wrong() -> None:
 def test_reads_back_any_object_in_any_prose(text: str, ids: list[int], prose: str) -> None:
     note = Note(text=text, ids=ids)
     assert parse(f"{prose}{note.model_dump_json()}{prose}", Note) == note
+
+
+# What once took time that grew with the square of the reply, and forms that might.
+HOSTILE = {
+    "escaped quotes": '{"' + '\\"' * 400_000,
+    "escaped apostrophes": "{'" + "\\'" * 400_000,
+    "open braces": "{" * 1_000_000,
+    "open strings": '{"a' * 300_000,
+    "one long string": '{"text": "' + "x" * 900_000,
+    "lists in lists": '{"text": ' + "[" * 400_000 + "]" * 400_000 + "}",
+    "objects in objects": '{"text": ' * 90_000 + "1" + "}" * 90_000,
+    "signs": '{"text": ' + "-" * 40_000 + "1,}",
+    "sums": '{"text": ' + "1+" * 20_000 + "1j,}",
+    "brackets": '{"text": ' + "(" * 20_000 + ")" * 20_000 + ",}",
+    "objects that do not fit": "{'a': 1} " * 100_000,
+    "many numbers": "{'a': [" + "1," * 24_000 + "]}",
+    "commas": "{" + ", " * 400_000 + "}",
+    "spaces": "{1," + " " * 900_000 + "}",
+    "unfinished thoughts": "<think>" * 140_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_reply_takes_long_to_read(name: str) -> None:
+    started = time.process_time()
+    with pytest.raises(ValueError, match=r"not a JSON object|did not fit"):
+        read(Reply(HOSTILE[name], "stop", "m", None, None, None), Note)
+    assert time.process_time() - started < 2
+
+
+def test_a_runaway_reply_is_not_read_at_all() -> None:
+    with pytest.raises(ValueError, match="longer than 1000000 characters"):
+        read(Reply("x" * (REPLY_CHARACTERS + 1), "stop", "m", None, None, None), None)
+
+
+@pytest.mark.parametrize(
+    "text", [r'{"text": "a\ud800", "ids": []}', r"{'text': 'a\ud800', 'ids': []}"]
+)
+def test_lone_surrogates_do_not_get_through(text: str) -> None:
+    assert parse(text, Note) == Note(text="a\ufffd", ids=[])
