@@ -36,6 +36,14 @@ def check_name(value: str | None, name: str) -> None:
         raise InputError(f"{name} is {type(value).__name__}; pass a string")
 
 
+def check_user(user_id: str) -> None:
+    """``user_id`` is a string: what belongs to no user is removed scope by scope."""
+    if not isinstance(user_id, str):
+        raise InputError(
+            f"user_id is {user_id!r}; pass a string (delete_all removes a scope without user_id)"
+        )
+
+
 def time_or_none(value: Time | None, name: str = "now") -> datetime | None:
     """Any of the three forms of a time as a ``datetime``."""
     return None if value is None else parse_time(value, name)

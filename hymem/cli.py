@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
@@ -41,6 +42,8 @@ everything but chat works by rules, offline.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args(argv)
+    # Whoever keeps one memory of their own need give no --user.
+    warnings.filterwarnings("ignore", message="neither user_id nor agent_id")
     try:
         code = int(arguments.run(arguments) or 0)
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,13 @@ from hymem.checks import (
     check_id,
     check_positive,
     check_query,
+    check_user,
     checked_filter,
     scope_of,
     scope_or_all,
     time_or_none,
 )
-from hymem.errors import InputError, NotFoundError
+from hymem.errors import InputError, NotFoundError, StoreError
 from hymem.messages import Messages, Time, clean_text, parse_messages
 from hymem.shapes import as_mappings
 from hymem.types import (
@@ -93,6 +95,7 @@ class HyMem:
             prices=prices or {},
         )
         self._store = self._parts.store
+        self._warned = False
         self._worker = Worker(self._parts.ingestor) if background else None
         if self._worker is not None:
             self._worker.resume()
@@ -132,6 +135,7 @@ class HyMem:
         said = parse_messages(
             messages, session_id=session_id, timestamp=timestamp, metadata=metadata
         )
+        self._warn_without_ids(scope)
         ids = self._parts.ingestor.append(scope, said)
         if wait:
             self._parts.ingestor.drain(scope)
@@ -269,7 +273,9 @@ class HyMem:
         scope = scope_of(user_id, agent_id)
         check_positive(max_tokens, "max_tokens")
         check_budget(budget)
-        return self._chatter().reply(
+        chatter = self._chatter()
+        self._warn_without_ids(scope)
+        return chatter.reply(
             scope,
             as_mappings(messages),
             self._saver(scope, session_id),
@@ -296,7 +302,9 @@ class HyMem:
         scope = scope_of(user_id, agent_id)
         check_positive(max_tokens, "max_tokens")
         check_budget(budget)
-        return self._chatter().stream(
+        chatter = self._chatter()
+        self._warn_without_ids(scope)
+        return chatter.stream(
             scope,
             as_mappings(messages),
             self._saver(scope, session_id),
@@ -365,6 +373,31 @@ class HyMem:
         """Remove everything of this scope, so that no byte of its text is left on disk; how many
         turns and units were removed."""
         return self._store.delete_all(scope_of(user_id, agent_id))
+
+    def delete_user(self, user_id: str) -> int:
+        """Remove every scope of this user, with whichever agent, as ``delete_all`` does; how many
+        turns and units were removed. Raises ``InputError``, and ``StoreError`` where something of
+        a scope is left on disk: the other scopes are removed all the same."""
+        check_user(user_id)
+        count, problem = 0, None
+        for scope in self._store.scopes():
+            if scope.user_id == user_id:
+                try:
+                    count += self._store.delete_all(scope)
+                except StoreError as error:
+                    problem = error
+        if problem is not None:
+            raise problem
+        return count
+
+    def scopes(self) -> list[Scope]:
+        """Every scope with something in it, or that once had, oldest first."""
+        return self._store.scopes()
+
+    def users(self) -> list[str]:
+        """The ``user_id`` of every scope that has one, each once, oldest first."""
+        found = (scope.user_id for scope in self._store.scopes())
+        return list(dict.fromkeys(user for user in found if user is not None))
 
     def history(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
@@ -461,6 +494,17 @@ class HyMem:
         return lambda messages: self.add(
             messages, user_id=scope.user_id, agent_id=scope.agent_id, session_id=session_id
         )
+
+    def _warn_without_ids(self, scope: Scope) -> None:
+        """Once: an application that forgot the ids mixes everybody in one scope."""
+        if scope == Scope() and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "neither user_id nor agent_id is given: all that is written so shares one memory. "
+                "Pass user_id, a different one for each person (any fixed one, if there is but "
+                "one person)",
+                stacklevel=3,
+            )
 
     def _notify(self, scope: Scope) -> None:
         if self._worker is not None:

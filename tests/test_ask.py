@@ -542,10 +542,10 @@ def test_last_week_counts_from_the_time_of_asking(
     with HyMem(":memory:", llm=llm, config=config, background=False) as memory:
         for day, what in (("2026-03-04", "Rome"), ("2026-06-11", "Oslo")):
             said_on = {"role": "user", "name": "Ana", "content": f"I was in {what}."}
-            memory.add([said_on], session_id=day, timestamp=day)
-        memory.ask("Where was Ana last week?", now=now)
+            memory.add([said_on], user_id="ana", session_id=day, timestamp=day)
+        memory.ask("Where was Ana last week?", user_id="ana", now=now)
         stage = "light" if light else "select"
         assert f"I was in {said}." in model.prompt(stage)
-        chosen = memory.recall("Where was Ana last week?", deep="llm", now=now)
+        chosen = memory.recall("Where was Ana last week?", user_id="ana", deep="llm", now=now)
     if not light:
         assert f"I was in {said}." in chosen.text

@@ -17,6 +17,7 @@ from hymem import (
     HyMem,
     InputError,
     NotFoundError,
+    Scope,
     StoreError,
     StoreVersionError,
     Turn,
@@ -166,6 +167,7 @@ def test_another_scope_can_neither_read_nor_change(memory):
 NAMES = st.one_of(st.none(), st.sampled_from(["", "a", "A", "a\x00", "*", "%", "ä"]), st.text())
 
 
+@pytest.mark.filterwarnings("ignore:neither user_id")
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -295,6 +297,7 @@ def test_delete_all_leaves_no_byte_of_the_text(tmp_path):
         assert memory.search("password", user_id="ben")
 
 
+@pytest.mark.filterwarnings("ignore:neither user_id")
 def test_omitted_ids_are_a_scope_of_their_own_and_all_scopes_are_asked_for_by_name(
     tmp_path, memory
 ):
@@ -319,6 +322,54 @@ def test_omitted_ids_are_a_scope_of_their_own_and_all_scopes_are_asked_for_by_na
             call(user_id="ben", all_scopes=True)
         with pytest.raises(InputError, match="True or False"):
             call(all_scopes="yes")
+
+
+def test_writing_without_any_id_is_warned_of_once(memory):
+    with pytest.raises(InputError):
+        memory.add(7)
+    with pytest.warns(UserWarning, match="Pass user_id") as caught:
+        memory.add("It rains.")
+    memory.add("It rains again.")  # a second warning would be an error
+    assert [one.filename for one in caught] == [__file__]
+    memory.add("I live in Rome.", agent_id="guide")
+    assert memory.search("rain") != []
+
+
+def test_scopes_and_users_are_listed_and_a_user_is_removed_from_all_of_them(memory):
+    assert (memory.scopes(), memory.users()) == ([], [])
+    for user, agent in (("ana", None), ("ben", "x"), ("ana", "x"), (None, "x"), ("ana ", None)):
+        memory.add(f"I am {user} with {agent}.", user_id=user, agent_id=agent, wait=True)
+    assert memory.users() == ["ana", "ben", "ana "]
+    removed = len(memory.get_all(user_id="ana")) + len(memory.get_all(user_id="ana", agent_id="x"))
+    assert memory.delete_user("ana") == removed > 2
+    assert memory.scopes() == [Scope("ben", "x"), Scope(None, "x"), Scope("ana ")]
+    assert memory.delete_user("ana") == 0
+    with pytest.raises(InputError, match="delete_all removes a scope without user_id"):
+        memory.delete_user(None)
+    assert memory.status(all_scopes=True).scopes == 3
+
+
+def test_a_removed_user_leaves_no_byte_and_others_go_though_one_scope_has_a_reader(tmp_path):
+    path = tmp_path / "chat.db"
+    with HyMem(path, llm=None, background=False) as memory:
+        for agent in (None, "x", "y"):
+            memory.add(f"The zanzibar secret of {agent}.", user_id="ana", agent_id=agent, wait=True)
+        memory.add("I live in Rome.", user_id="ben")
+        store_delete, calls = memory._store.delete_all, []
+
+        def delete_all(scope):
+            calls.append(scope)
+            count = store_delete(scope)
+            if len(calls) == 1:
+                raise StoreError("another process is reading")
+            return count
+
+        memory._store.delete_all = delete_all
+        with pytest.raises(StoreError, match="reading"):
+            memory.delete_user("ana")
+        assert len(calls) == 3
+        assert memory.users() == ["ben"]
+    assert not any(b"zanzibar" in file.read_bytes() for file in tmp_path.iterdir())
 
 
 def test_export_and_import_round_trip(tmp_path, memory):
