@@ -13,6 +13,7 @@ from hymem.checks import check_config
 from hymem.cost import Ledger
 from hymem.defaults import default_encoder, open_store, resolve_llm
 from hymem.ingest import Ingestor
+from hymem.prices import check_prices
 from hymem.retrieve import Retriever
 from hymem.segment import TopicSegmenter
 from hymem.types import LLM, Config, Encoder, Extractor, PaidStage, Segmenter
@@ -49,6 +50,7 @@ def assemble(
 ) -> Parts:
     """Build the stages; arguments as for ``HyMem``. Opens the store."""
     check_config(config)
+    check_prices(prices)
     model = resolve_llm(llm)
     plain = encoder or default_encoder()
     store = store or open_store(path, plain)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hymem.errors import BudgetError, InputError, LLMError, PriceError, StoreError
 from hymem.prices import Prices
+from hymem.tokens import reported_count
 from hymem.types import LLM, Budget, Completion, Encoder, PaidEncoder, Scope, StageUsage, Usage
 
 if TYPE_CHECKING:
@@ -157,11 +158,12 @@ class Meter:
         seconds: float,
     ) -> None:
         """Count one call. ``sent``: the texts it sent, from which tokens are estimated where the
-        endpoint reported none."""
-        estimated = done.input_tokens is None or done.output_tokens is None
-        into = _estimate(sent) if done.input_tokens is None else done.input_tokens
-        out = _estimate([done.text]) if done.output_tokens is None else done.output_tokens
-        cached = done.cached_tokens or 0
+        endpoint reported none, or what cannot be."""
+        into, out = reported_count(done.input_tokens), reported_count(done.output_tokens)
+        estimated = into is None or out is None
+        into = _estimate(sent) if into is None else into
+        out = _estimate([done.text]) if out is None else out
+        cached = reported_count(done.cached_tokens) or 0
         usd = self._ledger.prices.usd(done.model, base_url, into, out, cached)
         usage = StageUsage(1, into, out, cached, usd, seconds, estimated)
         self._calls.append((stage, usage))

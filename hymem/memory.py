@@ -56,7 +56,8 @@ class HyMem:
     model at all, or ``"auto"``: OpenAI if ``OPENAI_API_KEY`` is set, else no model.
     ``encoder``, ``segmenter``, ``extractor``, ``store``: your own, by the protocols of
     ``hymem.types`` and ``hymem.stores.base``. ``prices``: dollars per million tokens,
-    ``{"my-model": (input, output)}``, for models whose price is not known.
+    ``{"my-model": (input, output)}``, for models whose price is not known; ``(0, 0)`` for one that
+    costs nothing.
     ``background``: extract behind ``add``; if false, only ``flush`` and ``wait=True`` extract.
 
     All methods may be called from several threads. A scope is the exact pair (``user_id``,

@@ -7,23 +7,32 @@ of the day of the call.
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from datetime import date
+from typing import Any
 from urllib.parse import urlsplit
+
+from hymem.errors import InputError
 
 MILLION = 1_000_000
 
 
 class Prices:
-    """``own``: dollars per million tokens, ``{"my-model": (input, output)}``; they win.
+    """``own``: dollars per million tokens, ``{"my-model": (input, output)}``; they win. A model
+    that costs nothing is said to: ``{"my-model": (0, 0)}``.
 
-    A model served on this machine or in a private network costs nothing unless ``own`` says
-    otherwise (it does have a price when the local address is a proxy to a paid service: say so).
-    A model at an endpoint that the table does not know has no known price.
+    An address on this machine or in a private network may be a proxy in front of a paid service, so
+    a model there has the price that the table gives for its name. At an address of the internet the
+    price is that of the provider whom the address belongs to. What the table does not know has no
+    known price.
+
+    Raises ``InputError`` when a price is not a pair of numbers of at least 0.
     """
 
     def __init__(self, own: Mapping[str, tuple[float, float]] | None = None) -> None:
         self._own = dict(own or {})
+        check_prices(self._own)
 
     def usd(
         self,
@@ -40,9 +49,27 @@ class Prices:
         if model in self._own:
             price_in, price_out = self._own[model]
             return (input_tokens * price_in + output_tokens * price_out) / MILLION
-        if base_url is not None and is_local(base_url):
-            return 0.0
-        return _table(model, base_url, input_tokens, output_tokens, cached_tokens)
+        where: dict[str, str] = {}
+        if base_url is not None and not is_local(base_url):
+            where = {"provider_api_url": base_url}
+        elif "/" in model:  # as proxies write it: openai/gpt-4.1
+            provider, model = model.split("/", 1)
+            where = {"provider_id": provider}
+        return _table(model, where, input_tokens, output_tokens, cached_tokens)
+
+
+def check_prices(own: Mapping[str, Any]) -> None:
+    """Every price is a pair of numbers of at least 0."""
+    for model, price in own.items():
+        try:
+            numbers = [float(one) for one in price]
+        except (TypeError, ValueError):
+            numbers = []
+        if len(numbers) != 2 or not all(math.isfinite(one) and one >= 0 for one in numbers):
+            raise InputError(
+                f"prices[{model!r}] is {price!r}; pass (input, output) in dollars per million "
+                "tokens, (0, 0) for a model that costs nothing"
+            )
 
 
 def source() -> str:
@@ -79,8 +106,13 @@ def is_local(base_url: str) -> bool:
 
 
 def _table(
-    model: str, base_url: str | None, input_tokens: int, output_tokens: int, cached_tokens: int
+    model: str,
+    where: Mapping[str, str],
+    input_tokens: int,
+    output_tokens: int,
+    cached_tokens: int,
 ) -> float | None:
+    """The table's price. ``where``: what ``genai_prices`` is told of the provider."""
     from genai_prices import Usage, calc_price
 
     # Negative remainders would raise: some endpoints count cached tokens apart from the input.
@@ -90,8 +122,6 @@ def _table(
         cache_read_tokens=cached_tokens,
     )
     try:
-        if base_url is None:
-            return float(calc_price(usage, model).total_price)
-        return float(calc_price(usage, model, provider_api_url=base_url).total_price)
+        return float(calc_price(usage, model, **where).total_price)
     except LookupError:
         return None

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 # The lines of a memory are counted again at every recall that considers them.
 _RECENT_LIMIT = 20_000
 _RECENT_CHARACTERS = 2_000
+# No call has ever had a hundredth of this.
+MOST_TOKENS = 1_000_000_000
 _recent: dict[str, int] = {}
 
 
@@ -28,3 +30,10 @@ def count_many(texts: Sequence[str]) -> list[int]:
             _recent.clear()
         _recent.update((text, counts[text]) for text in new if len(text) <= _RECENT_CHARACTERS)
     return [counts[text] for text in texts]
+
+
+def reported_count(value: object) -> int | None:
+    """A number of tokens as somebody else reports it; ``None`` if it cannot be one (negative, no
+    whole number, more than ``MOST_TOKENS``), so that it is estimated instead."""
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    return value if plain and 0 <= value <= MOST_TOKENS else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from openai_server import Drop, Fail, OpenAIServer, Say
@@ -78,16 +79,84 @@ def test_unknown_price_is_none_and_never_zero(model: str, url: str | None) -> No
         ("http://127.0.0.1:8000/v1", True),
         ("http://[::1]:8000/v1", True),
         ("http://10.0.0.7/v1", True),
-        ("http://gpu-box:8000/v1", True),
+        ("http://litellm:4000/v1", True),
         ("http://host.docker.internal/v1", True),
         ("https://api.openai.com/v1", False),
         ("https://8.8.8.8/v1", False),
         ("https://localhost.example.org/v1", False),
     ],
 )
-def test_local_models_cost_nothing(url: str, local: bool) -> None:
+def test_nothing_is_free_unless_said_so(url: str, local: bool) -> None:
     assert is_local(url) is local
-    assert Prices().usd("anything", url, 1000) == (0.0 if local else None)
+    assert Prices().usd("anything", url, 1000) is None
+    assert Prices({"anything": (0, 0)}).usd("anything", url, 1000) == 0
+    if local:  # it may be a proxy in front of the paid service
+        paid = Prices().usd("gpt-4.1", None, 1000, 1000)
+        assert paid
+        for name in ("gpt-4.1", "openai/gpt-4.1"):
+            assert Prices().usd(name, url, 1000, 1000) == paid
+        assert Prices().usd("nobody/gpt-4.1", url, 1000, 1000) is None
+
+
+@pytest.mark.parametrize(
+    "price",
+    [(-1, 0), (float("nan"), 0), (0, float("inf")), (1,), (1, 2, 3), 3, None, "ab", ("a", 1)],
+)
+def test_a_price_that_is_none_is_refused(price: Any) -> None:
+    with pytest.raises(InputError, match=r"prices\['m'\]"):
+        Prices({"m": price})
+
+
+def test_a_proxy_in_front_of_a_paid_model_passes_no_cap(
+    server: OpenAIServer, store: SQLiteStore
+) -> None:
+    proxy = OpenAIChat("gpt-4.1", base_url=server.url)
+    meter = Ledger(store).meter(ANA, scope_budget=Budget(usd=0.0))
+    with pytest.raises(BudgetError):
+        meter.llm(proxy, "light").complete(ASK)
+    free = Ledger(store, {"gpt-4.1": (0, 0)}).meter(ANA, scope_budget=Budget(usd=0.0))
+    assert free.llm(proxy, "light").complete(ASK).value == "ok"
+    assert server.calls == 1
+
+
+class Reports:
+    """A model that reports its tokens in its own way."""
+
+    model = "test-model"
+
+    def __init__(self, *counts: Any) -> None:
+        self._done = Completion("In Lyon.", "In Lyon.", self.model, *counts)
+
+    def complete(self, messages: Any, schema: Any = None) -> Completion:
+        return self._done
+
+    def stream(self, messages: Any) -> Iterator[str | Completion]:
+        yield "In Lyon."
+        yield self._done
+
+
+@pytest.mark.parametrize("odd", [-50_000, 10**30, 12.5, float("nan"), "many", None, True, [1]])
+def test_tokens_that_cannot_be_are_estimated_and_lift_no_cap(odd: Any, store: SQLiteStore) -> None:
+    meter = Ledger(store, PRICES).meter(ANA)
+    llm = meter.llm(Reports(odd, odd, odd), "light")
+    llm.complete(ASK)
+    list(llm.stream(ASK))
+    usage = meter.usage
+    assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == (14, 6, 0)
+    assert usage.estimated
+    (row,) = Ledger(store, PRICES).costs(ANA)
+    assert (row["input_tokens"], row["usd"]) == (14, usage.usd)
+
+
+def test_negative_rows_of_older_versions_lift_no_cap(store: SQLiteStore) -> None:
+    row = {"scope": ANA, "stage": "chat", "model": "test-model"}
+    old = {"input_tokens": -(10**6), "output_tokens": -(10**6), "cached_tokens": -1, "usd": -5.0}
+    store.add_costs([row | old, row | {"input_tokens": 90, "usd": 1.0}])
+    (total,) = Ledger(store, PRICES).costs(ANA)
+    assert (total["input_tokens"], total["output_tokens"], total["usd"]) == (90, 0, 1.0)
+    meter = Ledger(store, PRICES).meter(ANA, scope_budget=Budget(tokens=95))
+    with pytest.raises(BudgetError):
+        meter.llm(Reports(1, 1, 0), "chat").complete(ASK)
 
 
 def test_ledger_equals_the_server_to_the_token(
@@ -146,10 +215,10 @@ def test_unknown_dollars_stay_unknown_in_sums(
         complete = llm.complete
         stream = llm.stream
 
-    ledger = Ledger(store)
+    ledger = Ledger(store, {"free-model": (0, 0)})
     meter = ledger.meter(ANA)
     meter.llm(Elsewhere(), "light").complete(ASK)
-    meter.llm(llm, "deep").complete(ASK)  # local: free
+    meter.llm(OpenAIChat("free-model", base_url=server.url), "deep").complete(ASK)
     assert meter.usage.usd is None
     assert meter.usage.by_stage["deep"].usd == 0.0
     assert {row["stage"]: row["usd"] for row in ledger.costs()} == {"light": None, "deep": 0.0}

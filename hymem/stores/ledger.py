@@ -47,10 +47,12 @@ class Ledger(Core):
             if since is not None:
                 where += " AND c.at >= ?"
                 values.append(seconds_of(since))  # type: ignore[arg-type]
+            # Negative numbers, which version 0.1 wrote if an endpoint said so, lift no cap.
             rows = connection.execute(
                 "SELECT s.id, s.user_id, s.agent_id, date(c.at, 'unixepoch') AS day, c.stage,"
-                " c.tier, c.model, count(*), sum(c.input_tokens), sum(c.output_tokens),"
-                " sum(c.cached_tokens), sum(c.usd), sum(c.seconds), max(c.estimated)"
+                " c.tier, c.model, count(*), sum(max(c.input_tokens, 0)),"
+                " sum(max(c.output_tokens, 0)), sum(max(c.cached_tokens, 0)),"
+                " sum(max(c.usd, 0)), sum(c.seconds), max(c.estimated)"
                 " FROM costs c LEFT JOIN scopes s ON s.id = c.scope"
                 f" WHERE {where} GROUP BY c.scope, day, c.stage, c.tier, c.model, c.usd IS NULL"
                 " ORDER BY day, c.scope, c.stage, c.tier, c.model",
