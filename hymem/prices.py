@@ -49,7 +49,7 @@ class Prices:
         if model in self._own:
             price_in, price_out = self._own[model]
             return (input_tokens * price_in + output_tokens * price_out) / MILLION
-        where: dict[str, str] = {}
+        where: dict[str, Any] = {}
         if base_url is not None and not is_local(base_url):
             where = {"provider_api_url": base_url}
         elif "/" in model:  # as proxies write it: openai/gpt-4.1
@@ -107,7 +107,7 @@ def is_local(base_url: str) -> bool:
 
 def _table(
     model: str,
-    where: Mapping[str, str],
+    where: Mapping[str, Any],
     input_tokens: int,
     output_tokens: int,
     cached_tokens: int,

@@ -35,5 +35,6 @@ def count_many(texts: Sequence[str]) -> list[int]:
 def reported_count(value: object) -> int | None:
     """A number of tokens as somebody else reports it; ``None`` if it cannot be one (negative, no
     whole number, more than ``MOST_TOKENS``), so that it is estimated instead."""
-    plain = isinstance(value, int) and not isinstance(value, bool)
-    return value if plain and 0 <= value <= MOST_TOKENS else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= MOST_TOKENS else None
