@@ -6,7 +6,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test check lint types unit test-slow test-data data eval-data eval clean
+.PHONY: demo test check lint types unit test-slow test-data data eval-data eval dist clean
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -59,6 +59,18 @@ eval-data:
 
 eval: eval-data $(VENV)/evals.stamp
 	$(PY) -m evals.cli all
+
+# Wheel and sdist, each installed into an environment of its own, where it runs the demo.
+dist: $(VENV)/base.stamp
+	rm -rf dist
+	$(PIP) 'build>=1.2'
+	$(PY) -m build --outdir dist .
+	for file in dist/*; do \
+		rm -rf $(VENV)/fresh && $(PYTHON) -m venv $(VENV)/fresh && \
+		$(VENV)/fresh/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt $$file && \
+		(cd $(VENV) && fresh/bin/python -m hymem.demo > fresh/demo.txt) || exit 1; \
+		echo "$$file installs and runs the demo"; \
+	done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
