@@ -65,7 +65,7 @@ dist: $(VENV)/base.stamp
 	rm -rf dist
 	$(PIP) 'build>=1.2'
 	$(PY) -m build --outdir dist .
-	for file in dist/*; do \
+	@for file in dist/*; do \
 		rm -rf $(VENV)/fresh && $(PYTHON) -m venv $(VENV)/fresh && \
 		$(VENV)/fresh/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt $$file && \
 		(cd $(VENV) && fresh/bin/python -m hymem.demo > fresh/demo.txt) || exit 1; \
