@@ -21,6 +21,7 @@ from hymem.checks import (
     time_or_none,
 )
 from hymem.errors import InputError, NotFoundError, StoreError
+from hymem.files import is_database, is_special, replacing
 from hymem.messages import Messages, Time, clean_text, parse_messages
 from hymem.shapes import as_mappings
 from hymem.types import (
@@ -421,13 +422,12 @@ class HyMem:
         all_scopes: bool = False,
     ) -> int:
         """Write turns, units and their links as JSON lines: of this scope, or of all. How many
-        records. Raises ``InputError`` if the file cannot be written, or is a database, such as
+        records. The file is for its owner alone and takes the place of an older one only when
+        it is complete. Raises ``InputError`` if it cannot be written, or is a database, such as
         this one."""
         scope = scope_or_all(user_id, agent_id, all_scopes)
         try:
-            _refuse_database(path)
-            with open(path, "w", encoding="utf-8") as file:
-                return _write_lines(file, self._store.dump(scope))
+            return _write_export(path, self._store.dump(scope))
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from None
 
@@ -444,7 +444,8 @@ class HyMem:
         return count
 
     def backup(self, path: str | Path) -> None:
-        """Write a consistent copy of the database, while it is in use. Raises ``StoreError``."""
+        """Write a consistent copy of the database, while it is in use, for its owner alone; an
+        older copy at ``path`` is replaced when the new one is complete. Raises ``StoreError``."""
         self._store.backup(str(path))
 
     def costs(
@@ -518,6 +519,17 @@ def _close(worker: Worker | None, store: Store) -> None:
     store.close()
 
 
+def _write_export(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
+    # In the place of a database an export would destroy a memory, most likely this one.
+    if is_database(path):
+        raise InputError(f"{path} is a database; name another file for the export")
+    if is_special(path):
+        with open(path, "w", encoding="utf-8") as file:
+            return _write_lines(file, records)
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+        return _write_lines(file, records)
+
+
 def _write_lines(file: TextIO, records: Iterable[Mapping[str, Any]]) -> int:
     count = 0
     for record in records:
@@ -540,11 +552,3 @@ def _read_lines(file: TextIO, name: str) -> Iterator[Mapping[str, Any]]:
         raise InputError(f"{name} is not UTF-8 text (near line {number})") from None
     except ValueError as error:
         raise InputError(f"{name}, line {number} is not JSON: {error}") from None
-
-
-def _refuse_database(path: str | Path) -> None:
-    """An export in the place of a database would destroy a memory, most likely this one."""
-    if Path(path).is_file():
-        with open(path, "rb") as file:
-            if file.read(16) == b"SQLite format 3\0":
-                raise InputError(f"{path} is a database; name another file for the export")

@@ -7,10 +7,10 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from hymem.errors import StoreError
-from hymem.stores.schema import check_file, migrate
+from hymem.files import RawFile, replacing
+from hymem.stores.schema import check_head, migrate
 
 BUSY_MS = 30_000
 _ADVICE = {
@@ -35,16 +35,18 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._opened: list[sqlite3.Connection] = []
         self._closed = False
-        if not self.in_memory:
-            check_file(path)
-        with self._errors():
-            self._writer = self._connect()
-            try:
+        self._raw: RawFile | None = None
+        try:
+            with self._errors():
+                if not self.in_memory:
+                    self._raw = RawFile(path)
+                    check_head(path, self._raw.read(0, 100))
+                self._writer = self._connect()
                 migrate(self._writer, path)
                 self._enter_wal()
-            except BaseException:
-                self.close()
-                raise
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -98,13 +100,8 @@ class Database:
                 f"{path} is a database in use, or was not closed properly ({path}-wal lies beside "
                 "it); name another file for the backup"
             )
-        partial = f"{path}.partial"
-        with self._errors(path):
-            try:
-                self._copy(partial)
-                os.replace(partial, path)
-            finally:
-                Path(partial).unlink(missing_ok=True)
+        with self._errors(path), replacing(path) as partial:
+            self._copy(str(partial))
 
     def close(self) -> None:
         """Close every connection. Safe to call twice."""
@@ -114,12 +111,14 @@ class Database:
                 connection.close()
             self._opened.clear()
             self._idle.clear()
+            if self._raw is not None:
+                self._raw.close()
 
     def _copy(self, path: str) -> None:
         target = sqlite3.connect(path)
         try:
-            with self._lock:
-                self._writer.backup(target)
+            with self.read() as source:
+                source.backup(target)
             # A copy goes its own way, so indexes saved beside the original are not its own.
             target.execute("DELETE FROM meta WHERE key = 'lineage'")
             target.commit()
@@ -162,4 +161,4 @@ class Database:
             advice = next((text for key, text in _ADVICE.items() if name.startswith(key)), "")
             raise StoreError(f"{path}: {error}" + (f": {advice}" if advice else "")) from error
         except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}") from error
+            raise StoreError(f"{path} cannot be read or written: {error.strerror}") from error

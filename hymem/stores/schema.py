@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 
-from hymem.errors import StoreError, StoreVersionError
+from hymem.errors import StoreVersionError
 
 # "HyMe", at byte 68 of every HyMem database.
 APPLICATION_ID = 0x48794D65
@@ -156,18 +155,12 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
 VERSION = len(MIGRATIONS)
 
 
-def check_file(path: str) -> None:
+def check_head(path: str, head: bytes) -> None:
     """Refuse, before SQLite opens it, a file that is not ours or is newer than this program.
+    ``head``: its first 100 bytes; none for a file that is still to be made.
 
-    Raises ``StoreVersionError``; ``StoreError`` if the file cannot be read.
+    Raises ``StoreVersionError``.
     """
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(100)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     if not head:
         return
     application = int.from_bytes(head[68:72], "big")

@@ -8,7 +8,6 @@ another format is as good as none.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from hymem.files import private_folder, replacing
 from hymem.stores.columns import Ragged
 from hymem.stores.index import COLUMNS, ScopeIndex
 
@@ -83,18 +83,11 @@ def write(path: Path, numbers: Mapping[str, Any], arrays: Arrays) -> None:
     for name, array in arrays.items():
         head["arrays"][name] = [array.dtype.str, array.shape, _checksum(array)]
     line = json.dumps(head).encode()
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    path.parent.mkdir(exist_ok=True)
-    try:
-        with partial.open("wb") as file:
-            file.write(b"%s %d\n%s\n" % (FORMAT.encode(), zlib.crc32(line), line))
-            for array in arrays.values():
-                array.tofile(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    private_folder(path.parent)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(b"%s %d\n%s\n" % (FORMAT.encode(), zlib.crc32(line), line))
+        for array in arrays.values():
+            array.tofile(file)
 
 
 def read(path: Path) -> tuple[dict[str, Any], Arrays] | None:
