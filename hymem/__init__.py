@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         Scope,
         Segmenter,
         Statement,
+        TokenCoder,
         Turn,
         Unit,
         Usage,
@@ -68,7 +69,7 @@ _HOMES = {
     "types": (
         "LLM", "Answer", "Budget", "CallCounter", "Completion", "Config", "Context", "Encoder",
         "Event", "Extractor", "Filter", "Hit", "Message", "PaidEncoder", "PaidStage", "Scope",
-        "Segmenter", "Statement", "Turn", "Unit", "Usage",
+        "Segmenter", "Statement", "TokenCoder", "Turn", "Unit", "Usage",
     ),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -106,6 +107,7 @@ __all__ = [
     "Statement",
     "StoreError",
     "StoreVersionError",
+    "TokenCoder",
     "Turn",
     "Unit",
     "Usage",

@@ -12,6 +12,7 @@ from hymem.chat import Chatter
 from hymem.checks import check_config
 from hymem.cost import Ledger
 from hymem.defaults import default_encoder, open_store, resolve_llm
+from hymem.embed import fill_in_token_ids
 from hymem.ingest import Ingestor
 from hymem.prices import check_prices
 from hymem.retrieve import Retriever
@@ -54,6 +55,7 @@ def assemble(
     model = resolve_llm(llm)
     plain = encoder or default_encoder()
     store = store or open_store(path, plain)
+    fill_in_token_ids(store, plain)
     ledger = Ledger(store, prices)
     metered = ledger.encoder(plain)
     extract = _metered(extractor or _default_extractor(model), ledger)

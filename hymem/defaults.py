@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hymem.errors import InputError
-from hymem.types import LLM, Encoder
+from hymem.types import LLM, Encoder, TokenCoder
 
 if TYPE_CHECKING:
     from hymem.stores.base import Store
@@ -33,6 +33,7 @@ def open_store(path: str | Path, encoder: Encoder, *, reembed: bool = False) -> 
         encoder_name=encoder.name,
         encoder_version=encoder.version,
         dim=encoder.dim,
+        vocabulary=encoder.vocabulary if isinstance(encoder, TokenCoder) else "",
         reembed=reembed,
     )
 

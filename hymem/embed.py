@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hymem.keys import dense_keys, strip_recalled, windows
-from hymem.types import Encoder, Turn, Unit
+from hymem.types import Encoder, TokenCoder, Turn, Unit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hymem.stores.base import Store, TokenIds
+
 ITEMS_PER_CALL = 512
+
+
+class Keys(NamedTuple):
+    """What an item is found by: ``float32[keys, dim]``, and the tokens of each key, ``None`` where
+    the encoder has no token codes."""
+
+    vectors: NDArray[np.float32]
+    token_ids: TokenIds | None
 
 
 def turn_keys(speaker: str, text: str, max_tokens: int) -> list[str]:
@@ -27,27 +37,44 @@ def unit_key(text: str, max_tokens: int) -> str:
     return windows(text, max_tokens)[0]
 
 
-def encode_groups(encoder: Encoder, groups: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
-    """``float32[len(group), dim]`` for each group of texts, from one call to the encoder."""
-    rows = encoder.encode([text for group in groups for text in group])
+def encode_groups(encoder: Encoder, groups: Sequence[Sequence[str]]) -> list[Keys]:
+    """The keys of each group of texts, from one call to the encoder."""
+    texts = [text for group in groups for text in group]
+    rows = encoder.encode(texts)
+    ids = encoder.token_ids(texts) if isinstance(encoder, TokenCoder) else None
     split, end = [], 0
     for group in groups:
-        split.append(rows[end : end + len(group)])
+        here = slice(end, end + len(group))
+        split.append(Keys(rows[here], None if ids is None else ids[here]))
         end += len(group)
     return split
 
 
-def encode_items(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[NDArray[np.float32]]:
-    """The key vectors of each item, ``float32[keys, dim]``."""
-    return encode_groups(
-        encoder,
-        [
-            turn_keys(item.speaker, item.text, encoder.max_tokens)
-            if isinstance(item, Turn)
-            else [unit_key(item.text, encoder.max_tokens)]
-            for item in items
-        ],
-    )
+def encode_items(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[Keys]:
+    """The keys of each item."""
+    return encode_groups(encoder, [_texts(item, encoder.max_tokens) for item in items])
+
+
+def fill_in_token_ids(store: Store, encoder: Encoder) -> None:
+    """Give the memories that an older version of HyMem wrote their tokens' ids; their vectors stay.
+    In small steps: an interrupted run goes on where it stopped."""
+    if not isinstance(encoder, TokenCoder):
+        return
+    while items := store.uncoded(ITEMS_PER_CALL):
+        groups = [_texts(item, encoder.max_tokens) for item in items]
+        ids = iter(encoder.token_ids([text for group in groups for text in group]))
+        store.put_token_ids(
+            [
+                (item.id, [next(ids) for _ in group])
+                for item, group in zip(items, groups, strict=True)
+            ]
+        )
+
+
+def _texts(item: Turn | Unit, max_tokens: int) -> list[str]:
+    if isinstance(item, Turn):
+        return turn_keys(item.speaker, item.text, max_tokens)
+    return [unit_key(item.text, max_tokens)]
 
 
 def reembed(
@@ -69,9 +96,10 @@ def reembed(
     try:
         while not store.finish_reembed():
             while items := store.to_reembed(ITEMS_PER_CALL):
-                vectors = encode_items(encoder, [item for _, item in items])
-                ids = [item.id for _, item in items]
-                store.put_reembedded(list(zip(ids, vectors, strict=True)))
+                found = encode_items(encoder, [item for _, item in items])
+                store.put_reembedded(
+                    [(item.id, *keys) for (_, item), keys in zip(items, found, strict=True)]
+                )
                 done += len(items)
                 progress(done)
     finally:

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hymem.cost import Ledger, Meter
-from hymem.embed import ITEMS_PER_CALL, encode_groups, encode_items, turn_keys, unit_key
+from hymem.embed import ITEMS_PER_CALL, Keys, encode_groups, encode_items, turn_keys, unit_key
 from hymem.errors import BudgetError, EncoderError, HyMemError, LLMError, StoreError
 from hymem.keys import lexical_text, strip_recalled
 from hymem.messages import Said, as_utc
@@ -127,9 +127,9 @@ class Ingestor:
         done = 0
         while rows := self.store.unembedded(ITEMS_PER_CALL):
             items = [self._item(scope, item_id) for scope, item_id, _ in rows]
-            vectors = encode_items(self.encoder, items)
-            for (scope, item_id, _), keys in zip(rows, vectors, strict=True):
-                self.store.set_vectors(scope, item_id, keys)
+            found = encode_items(self.encoder, items)
+            for (scope, item_id, _), keys in zip(rows, found, strict=True):
+                self.store.set_vectors(scope, item_id, *keys)
             done += len(rows)
         return done
 
@@ -140,9 +140,9 @@ class Ingestor:
         if isinstance(item, Turn):
             lexical = lexical_text(item.speaker, strip_recalled(text))
         with self.charging(scope):
-            (vectors,) = encode_items(self.encoder, [item])
+            (keys,) = encode_items(self.encoder, [item])
         (tokens,) = count_many([text])
-        self.store.update_text(scope, item.id, text, lexical, tokens, vectors)
+        self.store.update_text(scope, item.id, text, lexical, tokens, *keys)
 
     def _item(self, scope: Scope, item_id: int) -> Turn | Unit:
         found: Sequence[Turn | Unit] = self.store.turns(scope, [item_id])
@@ -151,7 +151,7 @@ class Ingestor:
     def _new_turns(self, said: Sequence[Said]) -> list[NewTurn]:
         texts = [strip_recalled(one.text) for one in said]
         keys = [turn_keys(one.speaker, one.text, self.encoder.max_tokens) for one in said]
-        vectors = self._vectors_or_none(keys)
+        found = self._keys_or_none(keys)
         tokens = count_many([one.text for one in said])
         return [
             NewTurn(
@@ -160,19 +160,18 @@ class Ingestor:
                 text=one.text,
                 lexical=lexical_text(one.speaker, text) if text.strip() else "",
                 tokens=count,
-                vectors=rows,
+                vectors=None if held is None else held.vectors,
+                token_ids=None if held is None else held.token_ids,
                 time=one.time,
                 session_id=one.session_id,
                 source_id=one.source_id,
                 metadata=one.metadata,
                 recalled=not text.strip(),
             )
-            for one, text, count, rows in zip(said, texts, tokens, vectors, strict=True)
+            for one, text, count, held in zip(said, texts, tokens, found, strict=True)
         ]
 
-    def _vectors_or_none(
-        self, groups: Sequence[Sequence[str]]
-    ) -> list[NDArray[np.float32]] | list[None]:
+    def _keys_or_none(self, groups: Sequence[Sequence[str]]) -> list[Keys] | list[None]:
         try:
             return encode_groups(self.encoder, groups)
         except EncoderError as error:
@@ -229,15 +228,15 @@ class Ingestor:
         window = self.encoder.max_tokens
         texts = [[unit_key(one.text, window) for one in statements] for statements in found]
         try:
-            vectors = encode_groups(self.encoder, texts)
+            keys = encode_groups(self.encoder, texts)
         except (EncoderError, BudgetError) as error:
-            vectors, results = [], [error] * len(results)
+            keys, results = [], [error] * len(results)
         for number, (event, result) in enumerate(zip(lease.events, results, strict=True)):
             if isinstance(result, HyMemError):
                 log.warning("event %d stays pending: %s", event.id, result)
                 self.store.fail_event(lease, event.id, str(result))
             else:
-                units = self._units(lease.scope, event, found[number], vectors[number])
+                units = self._units(lease.scope, event, found[number], keys[number])
                 self.store.complete_event(lease, event.id, units)
         return not any(_is_down(result) for result in results)
 
@@ -262,16 +261,16 @@ class Ingestor:
         scope: Scope,
         event: Event,
         statements: Sequence[Statement],
-        vectors: NDArray[np.float32],
+        found: Keys,
     ) -> list[NewUnit]:
         keys = [_fact_key(statement) for statement in statements]
         facts = self.store.current_facts(scope, [key for key in keys if key])
         tokens = count_many([statement.text for statement in statements])
-        copies = self._duplicates(scope, statements, vectors)
+        copies = self._duplicates(scope, statements, found.vectors)
         corrected = _corrected(statements, keys)
         units = []
-        for statement, vector, count, key, copy, corrects in zip(
-            statements, vectors, tokens, keys, copies, corrected, strict=True
+        for row, (statement, count, key, copy, corrects) in enumerate(
+            zip(statements, tokens, keys, copies, corrected, strict=True)
         ):
             when = statement.time or event.time
             older, newer = _rank_facts(facts.get(key or "", []), statement.text, when)
@@ -280,7 +279,8 @@ class Ingestor:
                     text=statement.text,
                     lexical=statement.text,
                     tokens=count,
-                    vector=vector,
+                    vector=found.vectors[row],
+                    token_ids=None if found.token_ids is None else found.token_ids[row : row + 1],
                     time=when,
                     source_turns=tuple(event.turns[i] for i in statement.sources),
                     supersedes=older,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hymem.errors import EncoderError
 from hymem.keys import windows
-from hymem.stores.base import Candidates, Store
-from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, Turn, Unit
+from hymem.stores.base import AskedTokens, Candidates, Store
+from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder, Turn, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,6 +119,7 @@ class Retriever:
             radius=RADIUS,
             where=replace(where, kind=None) if where else None,
             kinds=("turn", "unit") if self._config.raw_keys else ("unit",),
+            tokens=self._tokens(question),
         )
         near = nearness(found.time, periods(question, now or datetime.now(UTC)))
         return found, table(found, _named(found, question), near)
@@ -138,6 +139,13 @@ class Retriever:
             vector = rows.mean(axis=0)
             vector /= max(float(np.linalg.norm(vector)), 1e-9)
         return vector
+
+    def _tokens(self, question: str) -> AskedTokens | None:
+        """The question's tokens, as many as the encoder's window holds, if it has token codes."""
+        if not isinstance(self._encoder, TokenCoder):
+            return None
+        (ids,) = self._encoder.token_ids([question])
+        return AskedTokens(ids, self._encoder.token_codes)
 
     def _hits(self, scope: Scope, chosen: dict[int, tuple[Kind, float]]) -> tuple[Hit, ...]:
         turns = [item for item, (kind, _) in chosen.items() if kind == "turn"]

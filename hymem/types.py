@@ -282,6 +282,31 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class TokenCoder(Protocol):
+    """What an ``Encoder`` may offer besides, for late interaction: codes of single tokens.
+
+    Where it does, the ids of each memory's tokens are kept (two bytes a token), and a question is
+    matched token by token (``hymem.stores.maxsim``). An encoder without it works all the same.
+    """
+
+    @property
+    def vocabulary(self) -> str:
+        """Name and version of the tokenizer; changes whenever a text's ids would. A store whose ids
+        come from another vocabulary counts as one of another encoder."""
+        ...
+
+    def token_ids(self, texts: Sequence[str]) -> list[NDArray[np.uint16]]:
+        """``uint16[tokens]`` per text, without special tokens; as much of it as the encoder's
+        window holds."""
+        ...
+
+    def token_codes(self, ids: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """``uint16[n]`` to ``float32[n, d]``, rows of length 1 that depend on the id alone. Called
+        at every search, with some thousand distinct ids: rows should be kept."""
+        ...
+
+
 class LLM(Protocol):
     """A chat model. Retries, time-outs and structured output are the implementation's business."""
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_encoder.tokenizer import load_tokenizer
+from snn_encoder.tokenizer import load_tokenizer, vocabulary
 
 if TYPE_CHECKING:
     from snn_encoder.restore import TorchEncoder
@@ -120,6 +120,35 @@ class _TokenNeurons:
         return spikes.astype(np.float32)
 
 
+class _TokenCodes:
+    """Codes of single tokens, computed when first asked for. Safe to use from several threads:
+    whoever computes a row computes the same."""
+
+    def __init__(self, table: NDArray[np.int8], readout: _Linear, steps: int) -> None:
+        self.steps = steps
+        self._table, self._readout = table, readout
+        self._known = np.zeros(len(table), np.bool_)
+        # Memory is taken only for the rows that are written.
+        self._rows: Floats = np.zeros((len(table), readout.weight.shape[1]), np.float32)
+
+    def __getitem__(self, ids: NDArray[np.uint16]) -> Floats:
+        new = ids[~self._known[ids]]
+        if len(new):
+            self._compute(np.unique(new))
+        rows: Floats = self._rows[ids]
+        return rows
+
+    def _compute(self, ids: NDArray[np.uint16]) -> None:
+        neurons = _TokenNeurons(self._table[ids])
+        total = neurons.step()
+        for _ in range(self.steps - 1):
+            total += neurons.step()
+        rows = self._readout(total)
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        self._rows[ids] = rows
+        self._known[ids] = True
+
+
 class _Neurons:
     """The membrane potentials of one block: ternary IF, soft reset, θ = q/2 = 1/2."""
 
@@ -168,6 +197,7 @@ class SpikingEncoder:
             _linear(tensors, f"readouts.{i}") for i in range(int(config["blocks"]) + 1)
         ]
         self._bias: Floats = tensors["bias"]
+        self._codes: _TokenCodes | None = None
         if (
             self.dim != len(self._bias)
             or self.timesteps not in range(1, MAX_TIMESTEPS + 1)
@@ -256,6 +286,31 @@ class SpikingEncoder:
                 out[rows] = self._forward(_Batch(part), int(steps))
         return out
 
+    @property
+    def vocabulary(self) -> str:
+        """Name and hash of the tokenizer's vocabulary."""
+        return vocabulary()
+
+    def token_ids(self, texts: Sequence[str]) -> list[NDArray[np.uint16]]:
+        """Return the token ids of each text, uint16 [tokens], cut to `max_tokens`."""
+        return [
+            np.array(row[: self.max_tokens], np.uint16) for row in self._token_lists(list(texts))
+        ]
+
+    def token_codes(self, ids: NDArray[np.uint16]) -> Floats:
+        """Return each token's own code, float32 [n, dim], unit rows: its level-0 spike rates,
+        read out as a sentence of this token alone would be, without blocks and bias.
+
+        A code depends on the id alone, so each is computed once and kept (1.5 kB a token).
+
+        Raises:
+            IndexError: an id that the vocabulary does not have.
+        """
+        codes = self._codes
+        if codes is None or codes.steps != self.timesteps:
+            codes = self._codes = _TokenCodes(self._table, self._readouts[0], self.timesteps)
+        return codes[ids]
+
     def _on(self, device: str) -> TorchEncoder:
         if device not in self._devices:
             from snn_encoder.restore import TorchEncoder
@@ -289,13 +344,16 @@ class SpikingEncoder:
                 return order[:k], t
         raise AssertionError("unreachable: _steps has no end")
 
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def _token_lists(self, texts: list[str]) -> list[list[int]]:
         try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         except TypeError:
             texts = [_whole(text) for text in texts]
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ids = [list(encoding.ids) or [self._unknown] for encoding in encodings]
+        return [encoding.ids for encoding in encodings]
+
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        ids = [row or [self._unknown] for row in self._token_lists(list(texts))]
         longest = max(map(len, ids), default=0)
         if longest > self.max_tokens:
             if not self._warned:

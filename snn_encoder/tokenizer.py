@@ -3,6 +3,7 @@ token counter. One copy for the whole package."""
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -19,7 +20,17 @@ def load_tokenizer() -> Tokenizer:
     """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str((files("snn_encoder") / "tokenizer.json").read_text("utf-8"))
+    tokenizer = Tokenizer.from_str(_definition().decode())
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+@cache
+def vocabulary() -> str:
+    """Name and hash of the vocabulary: token ids of unlike ones do not compare."""
+    return f"wordpiece-{hashlib.sha256(_definition()).hexdigest()[:12]}"
+
+
+def _definition() -> bytes:
+    return (files("snn_encoder") / "tokenizer.json").read_bytes()

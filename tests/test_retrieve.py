@@ -188,6 +188,8 @@ def candidates(
         is_unit=np.arange(n + m) >= n,
         dense=np.array([*dense, *(unit[0] for unit in units)], np.float32),
         lexical=np.array([*lexical, *(unit[1] for unit in units)], np.float32),
+        late=np.zeros(n + m, np.float32),
+        late_window=np.zeros(n + m, np.float32),
         time=np.full(n + m, np.nan),
         position=np.array([*range(n), *(unit[2][0] - 1 for unit in units)]),
         session=np.array([*session, *(session[min(unit[2][0], n) - 1] for unit in units)]),

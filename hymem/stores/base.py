@@ -6,7 +6,7 @@ lexical). What the scores mean, and how they are fused, is the business of ``hym
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    TokenIds = Sequence[NDArray[np.uint16]]
+
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
     """A turn to append. ``lexical`` is the text that lexical search indexes (speaker and text);
     ``vectors`` is ``float32[keys, dim]``, one unit row per key, or ``None`` when the encoder could
-    not be reached: the turn is stored all the same and embedded later."""
+    not be reached: the turn is stored all the same and embedded later. ``token_ids`` are the tokens
+    of each key, if the encoder has token codes."""
 
     role: str
     speaker: str
@@ -35,6 +38,7 @@ class NewTurn:
     source_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     recalled: bool = False
+    token_ids: TokenIds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class NewUnit:
     """A unit to store. ``supersedes``, ``superseded_by`` and ``duplicate_of`` name existing units
     of the scope, ``corrects`` one by its place among the units stored with this one. ``fact`` is
     the key of a fact that can change ("ana/home city"); the current units
-    of a key are found with ``Store.current_facts``."""
+    of a key are found with ``Store.current_facts``. ``token_ids`` as for a turn: of its one key."""
 
     text: str
     lexical: str
@@ -56,6 +60,16 @@ class NewUnit:
     duplicate_of: int | None = None
     corrects: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    token_ids: TokenIds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTokens:
+    """A question as late interaction sees it: its tokens, ``uint16[q]``, and the encoder's
+    ``token_codes`` (``hymem.types.TokenCoder``), ``uint16[n]`` to ``float32[n, d]``."""
+
+    ids: NDArray[np.uint16]
+    codes: Callable[[NDArray[np.uint16]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +80,21 @@ class Candidates:
     plus the turns within ``radius`` positions, in the same session, of a matching turn or of a turn
     that a matching unit rests on; all of them by ascending id, each once. ``dense`` and ``lexical``
     are filled for every row, whichever match found it.
+
+    ``late`` and ``late_window`` are MaxSim (``hymem.stores.maxsim``): the best cosine of each of
+    the question's tokens to any token of the text, averaged by the tokens' idf over the scope's
+    turns; 0 where the question came without tokens or the row has none. Of an item with several
+    keys the best key counts. A window is the item and the turns before and after it (of a unit:
+    those around its first source turn), as far as they are in its session and the filter lets them
+    through.
     """
 
     ids: NDArray[np.int64]  # [n] item ids
     is_unit: NDArray[np.bool_]  # [n]
     dense: NDArray[np.float32]  # [n] best cosine over the item's keys, -1..1
     lexical: NDArray[np.float32]  # [n] BM25 with this scope's statistics, 0 without a common term
+    late: NDArray[np.float32]  # [n] MaxSim of the item, 0..1
+    late_window: NDArray[np.float32]  # [n] MaxSim of the item with its neighbours, >= late
     time: NDArray[np.float64]  # [n] seconds since 1970 UTC, nan if unknown
     position: NDArray[np.int64]  # [n] a turn's position; of a unit, that of its first source turn
     session: NDArray[np.int64]  # [n] session number within the scope
@@ -176,9 +199,11 @@ class Store(Protocol):
         radius: int = 0,
         where: Filter | None = None,
         kinds: Sequence[Kind] = ("turn", "unit"),
+        tokens: AskedTokens | None = None,
     ) -> Candidates:
         """Dense match on ``vector`` (``float32[dim]``; ``None`` switches it off) and BM25 match on
-        ``query`` (empty switches it off). Superseded and duplicate units are left out."""
+        ``query`` (empty switches it off). Superseded and duplicate units are left out. With
+        ``tokens``, what was found is scored by MaxSim too."""
         ...
 
     def nearest_units(
@@ -242,7 +267,23 @@ class Store(Protocol):
         """(scope, item id, text) of items without vectors."""
         ...
 
-    def set_vectors(self, scope: Scope, item_id: int, vectors: NDArray[np.float32]) -> None: ...
+    def set_vectors(
+        self,
+        scope: Scope,
+        item_id: int,
+        vectors: NDArray[np.float32],
+        token_ids: TokenIds | None = None,
+    ) -> None: ...
+
+    # -- token ids that an older version of the store did not keep --
+    def uncoded(self, limit: int) -> list[Turn | Unit]:
+        """The next items, the newest first, with vectors and without token ids; empty when all are
+        filled in."""
+        ...
+
+    def put_token_ids(self, ids: Sequence[tuple[int, TokenIds]]) -> None:
+        """Fill in what ``uncoded`` gave: (item id, tokens of each key) pairs."""
+        ...
 
     # -- changing and removing --
     def update_text(
@@ -253,6 +294,7 @@ class Store(Protocol):
         lexical: str,
         tokens: int,
         vectors: NDArray[np.float32],
+        token_ids: TokenIds | None = None,
     ) -> None:
         """Replace an item's text; the old text stays in its history. An updated turn's event is
         reopened for extraction. Raises ``NotFoundError``."""
@@ -298,8 +340,11 @@ class Store(Protocol):
         all have them. An interrupted run goes on where it stopped."""
         ...
 
-    def put_reembedded(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
-        """(item id, ``float32[keys, dim]``) pairs; they enter service with ``finish_reembed``."""
+    def put_reembedded(
+        self, keys: Sequence[tuple[int, NDArray[np.float32], TokenIds | None]]
+    ) -> None:
+        """(item id, ``float32[keys, dim]``, their tokens); they enter service with
+        ``finish_reembed``."""
         ...
 
     def finish_reembed(self) -> bool:

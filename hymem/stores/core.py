@@ -21,10 +21,12 @@ class Core:
         encoder_name: str,
         encoder_version: str,
         dim: int,
+        vocabulary: str = "",
         reembed: bool = False,
     ) -> None:
         self.dim = dim
-        self._encoder = f"{encoder_name} {encoder_version} {dim}"
+        self._plain_encoder = f"{encoder_name} {encoder_version} {dim}"
+        self._encoder = f"{self._plain_encoder} {vocabulary}".rstrip()
         self._db = Database(path)
         try:
             with self._db.write() as connection:
@@ -32,6 +34,7 @@ class Core:
                     "INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (secrets.token_hex(8),)
                 )
                 self._adopt_encoder(connection)
+                self._adopt_vocabulary(connection)
                 if not reembed:
                     self._check_encoder(connection)
         except BaseException:
@@ -45,13 +48,25 @@ class Core:
                 "INSERT OR REPLACE INTO meta VALUES ('encoder', ?)", (self._encoder,)
             )
 
+    def _adopt_vocabulary(self, connection: sqlite3.Connection) -> None:
+        """A store of this very encoder that kept no token ids so far will keep them: those of the
+        items up to ``uncoded`` are to be filled in."""
+        taken = connection.execute(
+            "UPDATE meta SET value = ? WHERE key = 'encoder' AND value = ? AND value <> ?",
+            (self._encoder, self._plain_encoder, self._encoder),
+        )
+        if taken.rowcount:
+            connection.execute(
+                "INSERT OR REPLACE INTO meta SELECT 'uncoded', ifnull(max(id), 0) FROM items"
+            )
+
     def _check_encoder(self, connection: sqlite3.Connection) -> None:
         (found,) = connection.execute("SELECT value FROM meta WHERE key = 'encoder'").fetchone()
         if found != self._encoder:
             raise EncoderMismatchError(
                 f"the vectors in {self._db.path} come from the encoder '{found}', not from "
-                f"'{self._encoder}' (name, version, dimension). Use that encoder, or run "
-                "`hymem reembed` to encode every text anew."
+                f"'{self._encoder}' (name, version, dimension, vocabulary). Use that encoder, or "
+                "run `hymem reembed` to encode every text anew."
             )
 
     def _scope_id(self, connection: sqlite3.Connection, scope: Scope) -> int | None:

@@ -94,11 +94,13 @@ class DenseIndex:
         self.owner.append(counts, np.repeat(np.arange(first, first + len(counts)), counts))
         self._add(vectors)
 
-    def rewrite(self, row: int, vectors: NDArray[np.float32]) -> None:
-        """Replace the keys of a row."""
+    def holds(self, row: int, vectors: NDArray[np.float32]) -> bool:
+        """Whether these are the keys of a row already."""
         old = self._keys(np.arange(*self.owner.slice(row).indices(self.owner.values[0].size)))
-        if old.shape == vectors.shape and np.allclose(old, vectors, rtol=0.01, atol=1e-4):
-            return
+        return old.shape == vectors.shape and np.allclose(old, vectors, rtol=0.01, atol=1e-4)
+
+    def rewrite(self, row: int, vectors: NDArray[np.float32]) -> None:
+        """Replace the keys of a row: the new ones are numbered after all others."""
         self.owner.values[0].view[self.owner.slice(row)] = -1
         self.owner.rewrite(row, np.full(len(vectors), row))
         self._add(vectors)

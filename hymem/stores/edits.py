@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hymem.stores.base import TokenIds
+
 _SCOPE_TABLES = ("items", "sessions", "speakers", "events", "changes", "history")
 
 
@@ -30,8 +32,9 @@ class Edits(Matching):
         lexical: str,
         tokens: int,
         vectors: NDArray[np.float32],
+        token_ids: TokenIds | None = None,
     ) -> None:
-        check_keys(vectors, self.dim)
+        check_keys(vectors, self.dim, token_ids)
         text, lexical = clean_text(text), clean_text(lexical)
         words = terms_blob(lexical)
         with self._db.write() as connection:
@@ -47,7 +50,7 @@ class Edits(Matching):
                 " WHERE id = ?",
                 (text, None if lexical == text else lexical, tokens, words, item_id),
             )
-            put_keys(connection, item_id, vectors)
+            put_keys(connection, item_id, vectors, token_ids)
             self._changed(connection, scope_id, item_id)
             if kind == "turn":
                 self._reopen(connection, scope_id, self._events_of(connection, item_id))

@@ -14,16 +14,18 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.stores.base import Candidates
+from hymem.stores.base import AskedTokens, Candidates
 from hymem.stores.columns import Column, Ragged, distinct
 from hymem.stores.dense import DenseIndex
 from hymem.stores.lexical import LexicalIndex, Query
+from hymem.stores.maxsim import TokenIndex, best_matches, weighted
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What the index knows about some turns and units, one row each, by id. ``terms`` (hashes,
-    repeats included), ``keys`` and ``sources`` lie one after the other, as many as counted."""
+    repeats included), ``keys``, ``token_ids`` and ``sources`` lie one after the other, as many as
+    counted."""
 
     id: NDArray[np.int64]
     is_unit: NDArray[np.bool_]
@@ -38,6 +40,8 @@ class Batch:
     terms: NDArray[np.uint32]
     key_counts: NDArray[np.int64]
     keys: NDArray[np.float32]  # [sum of key_counts, dim]
+    id_counts: NDArray[np.int64]  # [sum of key_counts] tokens of each key
+    token_ids: NDArray[np.uint16]
     source_counts: NDArray[np.int64]
     sources: NDArray[np.int64]
 
@@ -64,6 +68,8 @@ class Sources(Sequence[tuple[int, ...]]):
         return tuple(self._turns[start : self._ends[row]].tolist())
 
 
+_NO_COUNTS = np.zeros(0, np.int64)
+_NO_IDS = np.zeros(0, np.uint16)
 COLUMNS = ("id", "is_unit", "shown", "session", "speaker", "position", "event", "seconds", "tokens")
 
 
@@ -90,6 +96,7 @@ class ScopeIndex:
         self.row_at = Column(np.int32)  # row of the turn at a position, -1 if it is gone
         self.dense = DenseIndex(dim)
         self.lexical = LexicalIndex()
+        self.late = TokenIndex()
         self.turns_total = 0
         self._speakers: NDArray[np.int64] = np.zeros(0, np.int64)
         self._names: tuple[str, ...] = ()
@@ -98,8 +105,8 @@ class ScopeIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of memory, but for a few thousand of overhead."""
-        parts = [getattr(self, name) for name in (*COLUMNS, "row_at", "sources", "dense")]
-        return sum(int(part.nbytes) for part in parts) + self.lexical.nbytes
+        names = (*COLUMNS, "row_at", "sources", "dense", "lexical", "late")
+        return sum(int(getattr(self, name).nbytes) for name in names)
 
     @property
     def last_item(self) -> int:
@@ -115,6 +122,7 @@ class ScopeIndex:
         self.speaker.extend(np.where(batch.is_unit, -1, places))
         self.sources.append(batch.source_counts, batch.sources)
         self.dense.append(batch.key_counts, batch.keys)
+        self.late.append(batch.id_counts, batch.token_ids)
         self.lexical.append(batch.term_counts, batch.terms)
         for hidden in np.flatnonzero(~batch.shown).tolist():
             self.lexical.hide(first + hidden)
@@ -122,6 +130,7 @@ class ScopeIndex:
         turns = np.flatnonzero(~batch.is_unit)
         self._place(batch.position[turns], first + turns)
         self.turns_total += len(turns)
+        self._count_tokens(first + turns, 1)
 
     def refresh(self, item_id: int, batch: Batch | None) -> None:
         """Take over an item's new state, a batch of one; ``None`` means that it was removed."""
@@ -135,11 +144,11 @@ class ScopeIndex:
             self.hidden += -1 if shown else 1
         if batch is None:
             self._drop_position(row)
-            self.dense.rewrite(row, np.zeros((0, self.dim), np.float32))
+            self._rewrite_keys(row, np.zeros((0, self.dim), np.float32), _NO_COUNTS, _NO_IDS)
             return
         for name in ("event", "seconds", "tokens"):
             getattr(self, name).view[row] = getattr(batch, name)[0]
-        self.dense.rewrite(row, batch.keys)
+        self._rewrite_keys(row, batch.keys, batch.id_counts, batch.token_ids)
         if shown:
             self.lexical.rewrite(row, batch.terms)
 
@@ -200,6 +209,7 @@ class ScopeIndex:
         limit: int,
         radius: int,
         allowed: NDArray[np.bool_] | None,
+        tokens: AskedTokens | None,
     ) -> Candidates:
         """``query`` holds the hashes of the question's distinct terms."""
         asked = self.lexical.prepare(query) if len(query) else None
@@ -211,7 +221,8 @@ class ScopeIndex:
         rows = _sorted(np.concatenate(found))
         if len(rows):
             rows = self._with_neighbours(rows, radius, allowed)
-        return self._describe(rows, vector, asked)
+        late = self._interact(rows, tokens, allowed) if tokens is not None else None
+        return self._describe(rows, vector, asked, late)
 
     def nearest(
         self, vector: NDArray[np.float32], limit: int, allowed: NDArray[np.bool_] | None
@@ -245,8 +256,57 @@ class ScopeIndex:
         found = np.minimum(np.searchsorted(self.id.view, ids), self.id.size - 1)
         return _sorted(np.concatenate([rows[~units], found[self.id.view[found] == ids]]))
 
+    def _interact(
+        self, rows: NDArray[np.int64], asked: AskedTokens, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """MaxSim of each row, and of its window."""
+        near = self._window(rows, allowed)
+        every = _sorted(np.concatenate([rows, near[near >= 0]]))
+        weights = self.late.weights(asked.ids)
+        best = np.zeros((len(asked.ids), len(every) + 1), np.float32)  # the last one: no text
+        best[:, :-1] = self._best_matches(every, asked, weights)
+        place = np.searchsorted(every, rows)
+        around = np.where(near >= 0, np.searchsorted(every, near), len(every))
+        window = best[:, place]
+        for turns in around.T:
+            window = np.maximum(window, best[:, turns])
+        return weighted(best[:, place], weights), weighted(window, weights)
+
+    def _best_matches(
+        self, rows: NDArray[np.int64], asked: AskedTokens, weights: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The best match of each question token in each row, or rather in its best key."""
+        keys, owner = self.dense.owner.gather(rows)
+        counts, ids = self.late.of(keys)
+        best = best_matches(asked.ids, ids, counts, asked.codes)
+        if len(keys) == len(rows) and (self.dense.owner.count.view[rows] == 1).all():
+            return best
+        order = np.lexsort((weighted(best, weights), owner))
+        last = order[np.flatnonzero(np.diff(owner, append=-1))]
+        result = np.zeros((len(asked.ids), len(rows)), np.float32)
+        result[:, owner[last]] = best[:, last]
+        return result
+
+    def _window(
+        self, rows: NDArray[np.int64], allowed: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64]:
+        """The turns one before, at and one after each row's position, ``int64[rows, 3]``; -1 where
+        there is none in its session."""
+        places = self.position.view[rows][:, None] + np.arange(-1, 2)
+        inside = (places >= 0) & (places < self.row_at.size)
+        near = np.full(places.shape, -1, np.int64)
+        near[inside] = self.row_at.view[places[inside]]
+        fits = (near >= 0) & (self.session.view[near] == self.session.view[rows][:, None])
+        if allowed is not None:
+            fits &= allowed[near]
+        return np.where(fits, near, -1)
+
     def _describe(
-        self, rows: NDArray[np.int64], vector: NDArray[np.float32] | None, query: Query | None
+        self,
+        rows: NDArray[np.int64],
+        vector: NDArray[np.float32] | None,
+        query: Query | None,
+        late: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
     ) -> Candidates:
         nothing = np.zeros(len(rows), np.float32)
         flat, _ = self.sources.gather(rows)
@@ -256,6 +316,8 @@ class ScopeIndex:
             is_unit=self.is_unit.view[rows],
             dense=nothing if vector is None else self.dense.scores(vector, rows),
             lexical=nothing if query is None else self.lexical.scores(query, rows),
+            late=nothing if late is None else late[0],
+            late_window=nothing if late is None else late[1],
             time=self.seconds.view[rows],
             position=self.position.view[rows].astype(np.int64),
             session=self.session.view[rows].astype(np.int64),
@@ -267,6 +329,29 @@ class ScopeIndex:
             lexical_max=0.0 if query is None else float(query.weights.sum()),
             turns_total=self.turns_total,
         )
+
+    def _rewrite_keys(
+        self,
+        row: int,
+        keys: NDArray[np.float32],
+        counts: NDArray[np.int64],
+        ids: NDArray[np.uint16],
+    ) -> None:
+        held = np.arange(*self.dense.owner.slice(row).indices(self.dense.owner.values[0].size))
+        old_counts, old_ids = self.late.of(held)
+        same_tokens = np.array_equal(old_counts, counts) and np.array_equal(old_ids, ids)
+        if same_tokens and self.dense.holds(row, keys):
+            return
+        turn = [] if self.is_unit.view[row] else [row]
+        self._count_tokens(np.array(turn, np.int64), -1)
+        self.dense.rewrite(row, keys)
+        self.late.append(counts, ids)
+        self._count_tokens(np.array(turn, np.int64), 1)
+
+    def _count_tokens(self, turns: NDArray[np.int64], sign: int) -> None:
+        keys, owner = self.dense.owner.gather(turns)
+        counts, ids = self.late.of(keys)
+        self.late.count(np.repeat(owner, counts), ids, sign)
 
     def _row(self, item_id: int) -> int | None:
         row = int(np.searchsorted(self.id.view, item_id))

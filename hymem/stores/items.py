@@ -18,6 +18,7 @@ from hymem.stores.rows import (
     UNIT_COLUMNS,
     chunks,
     clean,
+    ids_to_blob,
     is_id,
     keys_to_blob,
     marks,
@@ -34,6 +35,8 @@ from hymem.types import Filter, Scope, Turn, Unit
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from hymem.stores.base import TokenIds
 
 _INSERT_TURN = """
 INSERT INTO items (scope, kind, session, position, speaker, time, seconds, tokens, role, source_id,
@@ -77,7 +80,7 @@ class Items(Core):
                 row = (scope_id, session, position, speaker, *values)
                 item_id = int(connection.execute(_INSERT_TURN, row).lastrowid or 0)
                 if turn.vectors is not None:
-                    put_keys(connection, item_id, turn.vectors)
+                    put_keys(connection, item_id, turn.vectors, turn.token_ids)
                 ids.append(item_id)
                 position += 1
             connection.execute(
@@ -131,8 +134,14 @@ class Items(Core):
             ).fetchall()
         return [(Scope(user, agent), item_id, text) for user, agent, item_id, text in rows]
 
-    def set_vectors(self, scope: Scope, item_id: int, vectors: NDArray[np.float32]) -> None:
-        check_keys(vectors, self.dim)
+    def set_vectors(
+        self,
+        scope: Scope,
+        item_id: int,
+        vectors: NDArray[np.float32],
+        token_ids: TokenIds | None = None,
+    ) -> None:
+        check_keys(vectors, self.dim, token_ids)
         with self._db.write() as connection:
             self._check_encoder(connection)
             scope_id = self._scope_id(connection, scope)
@@ -140,7 +149,7 @@ class Items(Core):
                 "UPDATE items SET embedded = 1 WHERE id = ? AND scope = ?", (item_id, scope_id)
             )
             if scope_id is not None and done.rowcount:
-                put_keys(connection, item_id, vectors)
+                put_keys(connection, item_id, vectors, token_ids)
                 self._changed(connection, scope_id, item_id)
                 self._touch(connection, scope_id)
 
@@ -209,7 +218,7 @@ class Items(Core):
             ),
         )
         unit_id = int(made.lastrowid or 0)
-        put_keys(connection, unit_id, unit.vector[None])
+        put_keys(connection, unit_id, unit.vector[None], unit.token_ids)
         return unit_id
 
     def _next_position(self, connection: sqlite3.Connection, scope_id: int) -> int:
@@ -300,8 +309,9 @@ def terms_blob(lexical: str) -> bytes:
     return hash_terms(terms(lexical)).tobytes()
 
 
-def check_keys(vectors: NDArray[np.float32], dim: int) -> None:
-    """Raises ``EncoderError`` unless ``vectors`` is ``[keys, dim]`` of finite numbers."""
+def check_keys(vectors: NDArray[np.float32], dim: int, token_ids: TokenIds | None = None) -> None:
+    """Raises ``EncoderError`` unless ``vectors`` is ``[keys, dim]`` of finite numbers, and every
+    key has its tokens if any has."""
     import numpy as np
 
     if vectors.ndim != 2 or vectors.shape[1] != dim or not np.isfinite(vectors).all():
@@ -309,20 +319,30 @@ def check_keys(vectors: NDArray[np.float32], dim: int) -> None:
             f"the encoder returned an array of shape {vectors.shape}, or one with numbers that are "
             f"not finite; expected [keys, {dim}] of finite numbers"
         )
+    if token_ids is not None and len(token_ids) != len(vectors):
+        raise EncoderError(
+            f"the encoder returned token ids of {len(token_ids)} texts for {len(vectors)}"
+        )
 
 
-def put_keys(connection: sqlite3.Connection, item_id: int, vectors: NDArray[np.float32]) -> None:
+def put_keys(
+    connection: sqlite3.Connection,
+    item_id: int,
+    vectors: NDArray[np.float32],
+    token_ids: TokenIds | None,
+) -> None:
     """Store an item's keys; those of a re-embedding under way would be of its old text."""
     connection.execute("DELETE FROM next_vectors WHERE item = ?", (item_id,))
     connection.execute(
-        "INSERT OR REPLACE INTO vectors VALUES (?, ?)", (item_id, keys_to_blob(vectors))
+        "INSERT OR REPLACE INTO vectors (item, keys, ids) VALUES (?, ?, ?)",
+        (item_id, keys_to_blob(vectors), ids_to_blob(token_ids)),
     )
 
 
 def _prepare(turn: NewTurn, dim: int) -> tuple[Any, ...]:
     """The columns of ``_INSERT_TURN`` that need no database."""
     if turn.vectors is not None:
-        check_keys(turn.vectors, dim)
+        check_keys(turn.vectors, dim, turn.token_ids)
     text, lexical = clean_text(turn.text), clean_text(turn.lexical)
     return (
         time_to_text(turn.time),

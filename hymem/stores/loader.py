@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from hymem.stores.index import Batch, ScopeIndex
-from hymem.stores.rows import keys_from_blob, sources_of
+from hymem.stores.rows import ids_from_blob, keys_from_blob, sources_of
 
 _ITEM = """
 SELECT id, kind, session, speaker, position, event, seconds, tokens,
-       superseded_by IS NULL AND duplicate_of IS NULL, terms, keys
+       superseded_by IS NULL AND duplicate_of IS NULL, terms, keys, ids
 FROM items LEFT JOIN vectors ON item = id
 """
 _ROWS_AT_ONCE = 4096
@@ -77,14 +77,27 @@ def _apply_changes(connection: sqlite3.Connection, scope_id: int, index: ScopeIn
 
 
 def _batch(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], dim: int) -> Batch:
-    ids, kinds, sessions, speakers, positions, events, seconds, tokens, shown, words, keys = zip(
-        *rows, strict=True
-    )
+    (
+        ids,
+        kinds,
+        sessions,
+        speakers,
+        positions,
+        events,
+        seconds,
+        tokens,
+        shown,
+        words,
+        keys,
+        token_ids,
+    ) = zip(*rows, strict=True)
     sources = [
         sources_of(connection, item_id) if kind == "unit" else (item_id,)
         for item_id, kind in zip(ids, kinds, strict=True)
     ]
     held = [blob or b"" for blob in keys]
+    key_counts = [len(blob) // (2 * dim) for blob in held]
+    codes = [ids_from_blob(*pair) for pair in zip(token_ids, key_counts, strict=True)]
     return Batch(
         id=np.array(ids, np.int64),
         is_unit=np.array([kind == "unit" for kind in kinds]),
@@ -97,8 +110,10 @@ def _batch(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], dim: i
         tokens=np.array(tokens, np.int64),
         term_counts=np.array([len(blob) // 4 for blob in words], np.int64),
         terms=np.frombuffer(b"".join(words), np.uint32),
-        key_counts=np.array([len(blob) // (2 * dim) for blob in held], np.int64),
+        key_counts=np.array(key_counts, np.int64),
         keys=keys_from_blob(b"".join(held), dim),
+        id_counts=np.concatenate([counts for counts, _ in codes]).astype(np.int64),
+        token_ids=np.concatenate([flat for _, flat in codes]),
         source_counts=np.array([len(turns) for turns in sources], np.int64),
         sources=np.array([turn for turns in sources for turn in turns], np.int64),
     )

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hymem.messages import as_utc
-from hymem.stores.base import Candidates, NewTurn
+from hymem.stores.base import AskedTokens, Candidates, NewTurn
 from hymem.stores.items import Items, check_keys, matches
 from hymem.stores.past import current_ids, older_texts
 from hymem.stores.rows import (
@@ -77,6 +77,7 @@ class Matching(Items):
         radius: int = 0,
         where: Filter | None = None,
         kinds: Sequence[Kind] = ("turn", "unit"),
+        tokens: AskedTokens | None = None,
     ) -> Candidates:
         import numpy as np
 
@@ -88,7 +89,7 @@ class Matching(Items):
             check_keys(wanted[None], self.dim)
         with self._index(scope) as (connection, scope_id, index):
             allowed = self._allowed(connection, scope_id, index, where, kinds)
-            return index.candidates(wanted, hashes, limit, radius, allowed)
+            return index.candidates(wanted, hashes, limit, radius, allowed, tokens)
 
     def nearest_units(
         self, scope: Scope, vectors: NDArray[np.float32], limit: int

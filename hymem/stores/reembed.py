@@ -15,6 +15,7 @@ from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
     UNIT_COLUMNS,
+    ids_to_blob,
     keys_to_blob,
     turn_from_row,
     units_from_rows,
@@ -24,6 +25,8 @@ from hymem.types import Scope, Turn, Unit
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from hymem.stores.base import TokenIds
 
 
 class Reembedding(Items):
@@ -41,14 +44,20 @@ class Reembedding(Items):
             rows = rows or self._gaps(connection, limit)
             return [self._described(connection, *row) for row in rows]
 
-    def put_reembedded(self, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
-        for _, keys in vectors:
-            check_keys(keys, self.dim)
+    def put_reembedded(
+        self, keys: Sequence[tuple[int, NDArray[np.float32], TokenIds | None]]
+    ) -> None:
+        for _, vectors, token_ids in keys:
+            check_keys(vectors, self.dim, token_ids)
         with self._db.write() as connection:
             self._aim(connection)
             connection.executemany(
-                "INSERT OR REPLACE INTO next_vectors SELECT id, ? FROM items WHERE id = ?",
-                [(keys_to_blob(keys), item_id) for item_id, keys in vectors],
+                "INSERT OR REPLACE INTO next_vectors (item, keys, ids)"
+                " SELECT id, ?, ? FROM items WHERE id = ?",
+                [
+                    (keys_to_blob(vectors), ids_to_blob(token_ids), item_id)
+                    for item_id, vectors, token_ids in keys
+                ],
             )
 
     def finish_reembed(self) -> bool:
@@ -61,13 +70,33 @@ class Reembedding(Items):
             connection.execute("DROP TABLE vectors")
             connection.execute("ALTER TABLE next_vectors RENAME TO vectors")
             connection.execute(
-                "CREATE TABLE next_vectors (item INTEGER PRIMARY KEY, keys BLOB NOT NULL)"
+                "CREATE TABLE next_vectors (item INTEGER PRIMARY KEY, keys BLOB NOT NULL, ids BLOB)"
             )
             connection.execute("UPDATE items SET embedded = 1 WHERE embedded = 0")
             connection.execute("UPDATE scopes SET version = version + 1")
             connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder'", (self._encoder,))
             connection.execute("DELETE FROM meta WHERE key = 'next_encoder'")
         return True
+
+    def uncoded(self, limit: int) -> list[Turn | Unit]:
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT id, kind, scope FROM vectors JOIN items ON id = item WHERE ids IS NULL"
+                " AND item <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'uncoded')"
+                " ORDER BY item DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+            return [self._described(connection, *row)[1] for row in rows]
+
+    def put_token_ids(self, ids: Sequence[tuple[int, TokenIds]]) -> None:
+        with self._db.write() as connection:
+            self._check_encoder(connection)
+            connection.executemany(
+                "UPDATE vectors SET ids = ? WHERE item = ? AND ids IS NULL",
+                [(ids_to_blob(token_ids), item_id) for item_id, token_ids in ids],
+            )
+            lowest = min(item_id for item_id, _ in ids)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'uncoded'", (lowest - 1,))
 
     def _in_service(self, connection: sqlite3.Connection) -> bool:
         (found,) = connection.execute("SELECT value FROM meta WHERE key = 'encoder'").fetchone()

@@ -84,6 +84,28 @@ def keys_from_blob(blob: bytes | None, dim: int) -> NDArray[np.float32]:
     return np.frombuffer(blob or b"", np.float16).reshape(-1, dim).astype(np.float32)
 
 
+def ids_to_blob(token_ids: Sequence[NDArray[np.uint16]] | None) -> bytes | None:
+    """The tokens of each key one after the other; of several keys, first how many each has."""
+    import numpy as np
+
+    if token_ids is None:
+        return None
+    counts = [len(ids) for ids in token_ids] if len(token_ids) != 1 else []
+    return np.concatenate([np.array(counts, np.uint16), *token_ids]).astype("<u2").tobytes()
+
+
+def ids_from_blob(blob: bytes | None, keys: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """(how many tokens each of the ``keys`` has, all tokens); none where the ids are not known."""
+    import numpy as np
+
+    held = np.frombuffer(blob or b"", "<u2")
+    if keys == 1:
+        return np.array([len(held)], np.uint16), held
+    if not len(held):
+        return np.zeros(keys, np.uint16), held
+    return held[:keys], held[keys:]
+
+
 def turn_from_row(row: Sequence[Any]) -> Turn:
     item_id, role, speaker, text, time, session, position, source_id, metadata = row
     return Turn(

@@ -151,7 +151,15 @@ CREATE INDEX costs_at ON costs (at);
 CREATE INDEX costs_scope ON costs (scope)
 """
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+
+def _token_ids(connection: sqlite3.Connection) -> None:
+    """Beside an item's keys, the ids of their tokens: one row, so neither is ever without the
+    other. ``uncoded`` remembers up to which item they are still to be filled in."""
+    for table in ("vectors", "next_vectors"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN ids BLOB")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _token_ids)
 VERSION = len(MIGRATIONS)
 
 

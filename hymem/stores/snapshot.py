@@ -21,7 +21,7 @@ from hymem.files import private_folder, replacing
 from hymem.stores.columns import Ragged
 from hymem.stores.index import COLUMNS, ScopeIndex
 
-FORMAT = "hymem-index-1"
+FORMAT = "hymem-index-2"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -35,6 +35,7 @@ def pack(index: ScopeIndex) -> tuple[dict[str, Any], Arrays]:
         arrays[f"{name}.count"] = ragged.count.view.copy()
         for number, column in enumerate(ragged.values):
             arrays[f"{name}.{number}"] = column.view.copy()
+    arrays["found"] = index.late.found.view.copy()
     arrays["length"] = lexical.length.view.copy()
     arrays["postings"] = np.sort(lexical.postings())
     arrays["stale"] = np.array(list(lexical.stale.items()), np.int64).reshape(-1, 2)
@@ -47,6 +48,7 @@ def pack(index: ScopeIndex) -> tuple[dict[str, Any], Arrays]:
         "last_change": index.last_change,
         "last_event": index.last_event,
         "turns": index.turns_total,
+        "coded": index.late.turns,
         "hidden": index.hidden,
         "shown": lexical.shown,
         "total_length": lexical.total_length,
@@ -65,6 +67,8 @@ def unpack(index: ScopeIndex, numbers: Mapping[str, Any], arrays: Arrays) -> Non
             column.fill(arrays[f"{name}.{number}"])
     index.last_change, index.last_event = numbers["last_change"], numbers["last_event"]
     index.turns_total, index.hidden = numbers["turns"], numbers["hidden"]
+    index.late.found.fill(arrays["found"])
+    index.late.turns = numbers["coded"]
     index.dense.fill(arrays["codes"])
     if "lists" in arrays:
         index.dense.lists = faiss.deserialize_index(arrays["lists"])
@@ -116,6 +120,7 @@ def _ragged(index: ScopeIndex) -> dict[str, Ragged]:
         "sources": index.sources,
         "owner": index.dense.owner,
         "terms": index.lexical.terms,
+        "token_ids": index.late.ids,
     }
 
 

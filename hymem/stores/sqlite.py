@@ -16,9 +16,9 @@ class SQLiteStore(Edits, Events, Ledger, Transfer, Reembedding):
 
     The file is in WAL mode with ``synchronous=FULL``; deleted content is overwritten
     (``secure_delete``). ``encoder_name``, ``encoder_version`` and ``dim`` say whose vectors it
-    holds. ``reembed=True`` opens a file whose vectors come from another encoder, to replace them
-    (``to_reembed``, ``put_reembedded``, ``finish_reembed``); searching it raises
-    ``EncoderMismatchError`` until that is finished.
+    holds, and ``vocabulary`` whose token ids (empty: none). ``reembed=True`` opens a file whose
+    vectors come from another encoder, to replace them (``to_reembed``, ``put_reembedded``,
+    ``finish_reembed``); searching it raises ``EncoderMismatchError`` until that is finished.
 
     Text is kept as it is, NUL included, but for lone surrogates, which UTF-8 cannot hold: they
     become U+FFFD.

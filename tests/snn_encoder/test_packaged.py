@@ -62,3 +62,37 @@ def test_a_block_hears_the_order_of_words() -> None:
     assert a @ b > 0.9999
     a, b = SpikingEncoder.from_pretrained("base").encode(texts)
     assert a @ b < 0.999
+
+
+@pytest.mark.parametrize("timesteps", [1, 4])
+def test_a_tokens_code_is_its_vector_as_a_sentence_without_bias(timesteps: int) -> None:
+    encoder = SpikingEncoder.from_pretrained("small")
+    encoder.timesteps = timesteps
+    (ids,) = encoder.token_ids(["The cat sleeps on the mat, at home."])
+    codes = encoder.token_codes(ids)
+    np.testing.assert_array_equal(codes[0], codes[4])  # "the", wherever it stands
+    encoder._bias = np.zeros_like(encoder._bias)
+    words = ["the", "cat", "sleeps", "on", "the", "mat", ",", "at", "home", "."]
+    assert [encoder._tokenizer.id_to_token(int(token)) for token in ids] == words
+    np.testing.assert_allclose(codes, encoder.encode(words), atol=1e-5)
+
+
+def test_codes_follow_a_change_of_timesteps() -> None:
+    encoder = SpikingEncoder.from_pretrained("nano")
+    ids = np.array([2000, 2001], np.uint16)
+    coarse = encoder.token_codes(ids)
+    encoder.timesteps = 1
+    assert not np.array_equal(encoder.token_codes(ids), coarse)
+    np.testing.assert_allclose(np.linalg.norm(encoder.token_codes(ids), axis=1), 1, atol=1e-5)
+    with pytest.raises(IndexError):
+        encoder.token_codes(np.array([60_000], np.uint16))
+
+
+def test_token_ids_of_odd_texts() -> None:
+    encoder = SpikingEncoder.from_pretrained("small")
+    empty, half, long = encoder.token_ids(["", "cat \ud800", "cat " * 1000])
+    assert len(empty) == 0
+    np.testing.assert_array_equal(half, encoder.token_ids(["cat"])[0])
+    assert len(long) == encoder.max_tokens
+    assert encoder.token_ids([]) == []
+    assert encoder.vocabulary == SpikingEncoder.from_pretrained("nano").vocabulary

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.stores.base import NewTurn, NewUnit
+from hymem.stores.base import AskedTokens, NewTurn, NewUnit
 from hymem.stores.sqlite import SQLiteStore
 from hymem.text import terms
 from hymem.types import Scope
 
 DIM = 32
+VOCABULARY = 997
+CODES = np.random.default_rng(5).normal(size=(VOCABULARY, 8)).astype(np.float32)
+CODES /= np.linalg.norm(CODES, axis=1, keepdims=True)
 ANA = Scope("ana")
 BEN = Scope("ben")
 
@@ -29,6 +32,21 @@ def encode(text: str) -> NDArray[np.float32]:
     return (total / np.linalg.norm(total)).astype(np.float32)
 
 
+def tokens_of(text: str) -> NDArray[np.uint16]:
+    """One token per word."""
+    return np.array([zlib.crc32(term.encode()) % VOCABULARY for term in terms(text)], np.uint16)
+
+
+def codes_of(ids: NDArray[np.uint16]) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = CODES[ids]
+    return found
+
+
+def asked(text: str) -> AskedTokens:
+    """A question's tokens."""
+    return AskedTokens(tokens_of(text), codes_of)
+
+
 def turn(text: str, session: str = "s1", *, keys: int = 1, **more: Any) -> NewTurn:
     fields: dict[str, Any] = {
         "role": "user",
@@ -37,10 +55,13 @@ def turn(text: str, session: str = "s1", *, keys: int = 1, **more: Any) -> NewTu
         "lexical": text,
         "tokens": len(text.split()),
         "vectors": np.array([encode(f"{text} {'x' * part}") for part in range(keys)]),
+        "token_ids": [tokens_of(text)] * keys,
         "session_id": session,
     }
     if not keys:
         fields["vectors"] = np.zeros((0, DIM), np.float32)
+    if "vectors" in more:
+        fields["token_ids"] = None
     return NewTurn(**{**fields, **more})
 
 
@@ -50,6 +71,7 @@ def unit(text: str, sources: Sequence[int], **more: Any) -> NewUnit:
         "lexical": text,
         "tokens": len(text.split()),
         "vector": encode(text),
+        "token_ids": [tokens_of(text)],
         "time": datetime(2026, 3, 2),
         "source_turns": tuple(sources),
     }

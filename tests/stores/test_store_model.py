@@ -7,11 +7,25 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filling import ANA, BEN, encode, extract, found, open_store, turn, unit
+import numpy as np
+from filling import (
+    ANA,
+    BEN,
+    asked,
+    codes_of,
+    encode,
+    extract,
+    found,
+    open_store,
+    tokens_of,
+    turn,
+    unit,
+)
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from hymem.stores.maxsim import idf
 from hymem.stores.sqlite import SQLiteStore
 from hymem.text import terms
 from hymem.types import Scope
@@ -38,6 +52,19 @@ class Model:
 
     def forget_event(self, event: int) -> None:
         self.forget_units({one for one, own in self.events.items() if own == event})
+
+
+def late_matches(question: str, texts: dict[int, str], turns: set[int]) -> dict[int, float]:
+    """MaxSim of each text, from nothing but the texts."""
+    held = {item_id: tokens_of(text) for item_id, text in texts.items()}
+    corpus = [ids for item_id, ids in held.items() if item_id in turns and len(ids)]
+    wanted = tokens_of(question)
+    weights = idf(np.array([sum(token in ids for ids in corpus) for token in wanted]), len(corpus))
+    matches: dict[int, float] = {}
+    for item_id, ids in held.items():
+        best = (codes_of(wanted) @ codes_of(ids).T).max(axis=1, initial=0.0)
+        matches[item_id] = float(weights @ best / weights.sum())
+    return matches
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -116,7 +143,8 @@ class StoreMachine(RuleBasedStateMachine):
         scope, item_id = self.pick(data)
         model, store = self.model(scope), self.store
         events = [event.id for event in store.events(scope) if item_id in event.turns]
-        store.update_text(scope, item_id, text, text, 1, encode(text)[None])
+        keys = encode(text)[None], [tokens_of(text)]
+        store.update_text(scope, item_id, text, text, 1, *keys)
         if item_id in model.turns:
             model.turns[item_id] = text
             for event in events:
@@ -174,9 +202,11 @@ class StoreMachine(RuleBasedStateMachine):
             holding = {item_id for item_id, text in texts.items() if wanted & set(terms(text))}
             behind = {turn for item_id in holding for turn in model.sources.get(item_id, ())}
             assert set(found(store, scope, "red cat wine", limit=500)) == holding | behind
-            dense = store.candidates(scope, encode("red cat"), "", 500)
+            dense = store.candidates(scope, encode("red cat"), "", 500, tokens=asked("red cat"))
             assert set(dense.ids.tolist()) == set(texts)
             assert dense.turns_total == len(model.turns)
+            late = late_matches("red cat", texts, set(model.turns))
+            np.testing.assert_allclose(dense.late, [late[one] for one in dense.ids], atol=1e-5)
 
     @invariant()
     def another_scope_is_left_in_peace(self) -> None:

@@ -24,7 +24,7 @@ def open_new(path: Path, **more: bool) -> SQLiteStore:
 
 
 def put(store: SQLiteStore, items: list[tuple[Scope, Turn | Unit]]) -> None:
-    store.put_reembedded([(item.id, encode_new(item.text)[None]) for _, item in items])
+    store.put_reembedded([(item.id, encode_new(item.text)[None], None) for _, item in items])
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filling import ANA, BEN, DIM, encode, extract, found, open_store, turn, unit
+from filling import ANA, BEN, DIM, asked, encode, extract, found, open_store, turn, unit
 
 from hymem.stores import loader, snapshot
 from hymem.stores.base import Candidates
@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> Path:
 
 def answers(store: SQLiteStore) -> list[Candidates]:
     return [
-        store.candidates(ANA, encode(query), query, 12, radius=1)
+        store.candidates(ANA, encode(query), query, 12, radius=1, tokens=asked(query))
         for query in ("red cat", "dogs in Rome", "zebra tram", "n77 n20", "bread")
     ]
 
@@ -65,7 +65,7 @@ def assert_same(got: list[Candidates], expected: list[Candidates]) -> None:
     for one, other in zip(got, expected, strict=True):
         for field in dataclasses.fields(Candidates):
             a, b = getattr(one, field.name), getattr(other, field.name)
-            if field.name in ("dense", "lexical", "lexical_max"):
+            if field.name in ("dense", "lexical", "late", "late_window", "lexical_max"):
                 np.testing.assert_allclose(a, b, atol=1e-3)
             elif isinstance(a, np.ndarray):
                 np.testing.assert_array_equal(a, b, field.name)
