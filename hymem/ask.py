@@ -143,7 +143,7 @@ class Asker:
                 answer = self._reader.answer(question, hits, now)
             if tier == "deep" or (tier == "light" and config.deep and not answer.found):
                 tier = "deep"
-                facts = self._facts(scope, question, as_of)
+                facts = self._facts(scope, question, where)
                 hits = self._with_turns(scope, (*retrieval.hits, *facts), as_of)
                 answer = self._reader.answer(question, hits, now)
         if not retrieval.found and not several and answer.confidence < SURE:
@@ -160,11 +160,11 @@ class Asker:
             trace=trace,
         )
 
-    def _facts(self, scope: Scope, question: str, as_of: datetime | None) -> list[Hit]:
+    def _facts(self, scope: Scope, question: str, where: Filter | None) -> list[Hit]:
         """The units of the changing fact that the question asks for which hold now, or held at
-        ``as_of``."""
+        ``where.as_of``."""
         keys = self._reader.fact_keys(question)
-        current = self._store.current_facts(scope, keys, as_of=as_of) if keys else {}
+        current = self._store.current_facts(scope, keys, where=where) if keys else {}
         return [
             Hit(unit.id, "unit", unit.text, unit.time, 0.0, unit.source_turns, "", unit.session_id)
             for units in current.values()
@@ -202,7 +202,7 @@ class Asker:
         trace["selected"] = [hit.id for hit in chosen.hits]
         trace["unknown_selected"] = chosen.unknown
         budget = min(max_tokens, self._config.deep_tokens)
-        return raw_context(self._store, scope, chosen.hits, budget, where.as_of if where else None)
+        return raw_context(self._store, scope, chosen.hits, budget, where)
 
     def _meter(self, scope: Scope, budget: Budget | None) -> Meter:
         own = self._config.question_budget if budget is None else budget

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import get_args
 
+from hymem.conditions import conditions
 from hymem.errors import InputError
 from hymem.messages import Time, parse_time
 from hymem.types import Budget, Config, Filter, GateMode, Scope
@@ -93,20 +94,28 @@ def check_budget(budget: Budget | None, name: str = "budget") -> None:
 def checked_filter(where: Filter | None, as_of: Time | None = None) -> Filter | None:
     """``where`` with its times as ``datetime``, whatever form they were given in. ``as_of``, if
     given, stands for the filter's own."""
-    if as_of is not None:
-        where = replace(where or Filter(), as_of=time_or_none(as_of, "as_of"))
-    if where is None:
+    if where is None and as_of is None:
         return None
+    where = Filter() if where is None else where
     if not isinstance(where, Filter):
         raise InputError(f"where is {type(where).__name__}; pass a hymem.Filter")
     if where.kind not in (None, "turn", "unit"):
         raise InputError(f"where.kind is {where.kind!r}; pass 'turn', 'unit' or None")
-    check_name(where.session_id, "where.session_id")
     if not isinstance(where.metadata, Mapping):
         raise InputError(f"where.metadata is {type(where.metadata).__name__}; pass a dict")
+    conditions(where.metadata)
     return replace(
         where,
+        session_id=_sessions(where.session_id),
         after=time_or_none(where.after, "where.after"),
         before=time_or_none(where.before, "where.before"),
-        as_of=time_or_none(where.as_of, "where.as_of"),
+        as_of=time_or_none(where.as_of if as_of is None else as_of, "as_of"),
     )
+
+
+def _sessions(given: str | Collection[str] | None) -> str | tuple[str, ...] | None:
+    if given is None or isinstance(given, str):
+        return given
+    if not isinstance(given, Collection) or not all(isinstance(name, str) for name in given):
+        raise InputError(f"where.session_id is {given!r}; pass a string or a list of strings")
+    return tuple(given)

@@ -63,7 +63,7 @@ def recall(
         block = render(hits, min(max_tokens, config.light_tokens))
     elif tier == "deep":
         budget = min(max_tokens, config.deep_tokens)
-        block = raw_context(store, scope, hits[:DEEP_HITS], budget, where.as_of if where else None)
+        block = raw_context(store, scope, hits[:DEEP_HITS], budget, where)
     trace |= {"hits": len(hits), "items": len(block.used), "tokens": block.tokens}
     return Recall(block, tier, found, trace)
 

@@ -128,8 +128,7 @@ class Inquiry:
             "unknown_selected": chosen.unknown,
         }
         budget = self.config.deep_tokens
-        as_of = self.where.as_of if self.where else None
-        raw = raw_context(self.store, self.scope, chosen.hits, budget, as_of)
+        raw = raw_context(self.store, self.scope, chosen.hits, budget, self.where)
         block = render(raw.used, budget, numbered=True)
         llm = self.meter.llm(self.llm, "deep", "deep")
         reading = read(llm, "deep", self.question, block, self.now, self.learned)

@@ -6,7 +6,7 @@ Times are ``datetime``; a naive time is kept naive and compared as UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
@@ -91,7 +91,8 @@ class Unit:
     """Level-1: one concise, self-contained, dated statement with its links.
 
     ``time`` is what the extractor gave, else the event's: when it was said. What happened at
-    another time says so in the text, with relative dates resolved.
+    another time says so in the text, with relative dates resolved. ``metadata`` is that of its
+    source turns, without the keys on which they differ.
     ``superseded_by`` names the newer unit that changed this fact; ``duplicate_of`` the unit that
     already said it. Such units stay in the history and are not offered as current facts.
     """
@@ -109,7 +110,9 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result. ``score`` is the calibrated probability, 0 to 1, that it is relevant."""
+    """One search result. ``score``, 0 to 1, is what the ranking gives it: higher is better among
+    the hits of one search. It is no probability to be compared between questions: the hit that
+    answers may have .01. What joined as context has 0."""
 
     id: int
     kind: Kind
@@ -123,13 +126,21 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Narrows a search inside a scope. All ``metadata`` pairs must match; times are inclusive.
+    """Narrows a search inside a scope. Times are inclusive; ``session_id`` is one or several.
+
+    ``metadata``: for each key the value it must have, or a dict of operators, all of which must
+    hold: ``{"channel": "web", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a", "b"]}}``.
+    The operators are ``eq``, ``ne``, ``gt``, ``gte``, ``lt``, ``lte`` (numbers with numbers,
+    strings with strings), ``in``, ``nin`` (a list of values) and ``contains`` (the value held is a
+    list with this in it). What lacks the key passes ``ne`` and ``nin`` alone. A unit has the
+    metadata of all turns it rests on: ``ne`` and ``nin`` must hold for each of these values, the
+    others together for one of them.
 
     ``as_of``: memory as it was at that moment. What was said later does not count, a fact that
     changed later is current again, and a memory that was updated later shows its text of then.
     """
 
-    session_id: str | None = None
+    session_id: str | Collection[str] | None = None
     after: datetime | None = None
     before: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -55,7 +55,7 @@ def test_a_fact_that_changed_later_is_current_again(memory: HyMem) -> None:
     facts = memory._store.current_facts  # what the offline reader asks
     key = "ana/home city"
     scope = memory._store.scopes()[0]
-    (then,) = facts(scope, [key], as_of=datetime(2026, 5, 1))[key]
+    (then,) = facts(scope, [key], where=Filter(as_of=datetime(2026, 5, 1)))[key]
     (now,) = facts(scope, [key])[key]
     assert ("Lyon" in then.text, "Porto" in now.text) == (True, True)
 

@@ -240,7 +240,7 @@ def test_lexical_search_works_on_cjk(memory):
         (lambda m: m.search("x", where={"kind": "turn"}), "pass a hymem.Filter"),
         (lambda m: m.search("x", where=Filter(kind="turns")), "where.kind is 'turns'"),
         (lambda m: m.search("x", where=Filter(after="soon")), "where.after is 'soon'"),
-        (lambda m: m.get_all(where=Filter(session_id=7)), "where.session_id is int"),
+        (lambda m: m.get_all(where=Filter(session_id=7)), "where.session_id is 7; pass"),
         (lambda m: m.recall("x", where=Filter(metadata="x")), "where.metadata is str"),
         (lambda m: m.export("/no/such/folder/x"), "cannot write"),
         (lambda m: m.import_("/no/such/file"), "cannot read"),
@@ -533,3 +533,36 @@ def test_an_import_takes_a_byte_order_mark_and_blank_lines_but_no_other_encoding
         with pytest.raises(InputError, match="not UTF-8"):
             other.import_(tmp_path / "latin.jsonl")
         assert other.import_(tmp_path / "marked.jsonl") == 1
+
+
+def test_what_a_filter_keeps_out_is_in_no_hit_block_or_answer(memory):
+    for number, (session, home, secret) in enumerate(
+        [("a", "Lyon", False), ("b", "Oslo", False), ("c", "Rome", True)]
+    ):
+        memory.add(
+            [
+                {"role": "user", "name": "Ana", "content": f"I moved to {home}, I live in {home}."},
+                {"role": "user", "name": "Ana", "content": f"{home} has good bread."},
+            ],
+            user_id="ana",
+            session_id=session,
+            timestamp=f"2026-03-0{number + 1}",
+            metadata={"secret": secret, "number": number},
+            wait=True,
+        )
+    question = "Where does Ana live?"
+    for where, homes in (
+        (Filter(session_id=["a", "b"]), {"Lyon", "Oslo"}),
+        (Filter(metadata={"secret": {"ne": True}}), {"Lyon", "Oslo"}),
+        (Filter(metadata={"number": {"in": [0, 2]}}), {"Lyon", "Rome"}),
+        (Filter(metadata={"number": {"gt": 0}}, before="2026-03-02"), {"Oslo"}),
+    ):
+        listed = memory.get_all(user_id="ana", where=where)
+        assert {type(one) for one in listed} == {Turn, Unit}
+        hits = memory.search(question, user_id="ana", where=where, limit=50)
+        assert {hit.id for hit in hits} <= {one.id for one in listed}
+        context = memory.recall(question, user_id="ana", where=where)
+        answer = memory.ask(question, user_id="ana", where=where)
+        for text in (context.text, answer.text, *(hit.text for hit in answer.evidence)):
+            assert not any(home in text for home in {"Lyon", "Oslo", "Rome"} - homes)
+    assert memory.ask(question, user_id="ana", where=Filter(session_id="a")).text == "Lyon"

@@ -178,10 +178,10 @@ class Store(Protocol):
         positions: Sequence[int],
         radius: int,
         *,
-        as_of: datetime | None = None,
+        where: Filter | None = None,
     ) -> list[Turn]:
-        """The turns within ``radius`` of these positions, same session only, by position; known at
-        ``as_of``."""
+        """The turns within ``radius`` of these positions, same session only, by position; those
+        that ``where`` lets through."""
         ...
 
     def older_texts(self, scope: Scope, ids: Sequence[int], as_of: datetime) -> Mapping[int, str]:
@@ -244,10 +244,11 @@ class Store(Protocol):
         ...
 
     def current_facts(
-        self, scope: Scope, facts: Sequence[str], *, as_of: datetime | None = None
+        self, scope: Scope, facts: Sequence[str], *, where: Filter | None = None
     ) -> dict[str, list[Unit]]:
-        """For each fact key, its units that are neither superseded nor duplicates (``as_of``: that
-        were not then), oldest first. Keys without such units are absent."""
+        """For each fact key, its units that are neither superseded nor duplicates (at
+        ``where.as_of``: that were not then) and that ``where`` lets through, oldest first. Keys
+        without such units are absent."""
         ...
 
     def fail_event(self, lease: Lease, event_id: int, error: str) -> None:

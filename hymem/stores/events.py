@@ -6,7 +6,6 @@ import secrets
 import sqlite3
 import time as clock
 from collections.abc import Sequence
-from datetime import datetime
 
 from hymem.messages import clean_text
 from hymem.stores.base import Lease, NewUnit
@@ -20,11 +19,10 @@ from hymem.stores.rows import (
     event_from_row,
     is_id,
     marks,
-    seconds_of,
     turn_from_row,
     units_from_rows,
 )
-from hymem.types import Event, Scope, Turn, Unit
+from hymem.types import Event, Filter, Scope, Turn, Unit
 
 _EVENT = """
 SELECT e.id, s.name, e.time, e.status, e.attempts, e.error
@@ -160,18 +158,26 @@ class Events(Items):
         return [found[event_id] for event_id in ids if event_id in found]
 
     def current_facts(
-        self, scope: Scope, facts: Sequence[str], *, as_of: datetime | None = None
+        self, scope: Scope, facts: Sequence[str], *, where: Filter | None = None
     ) -> dict[str, list[Unit]]:
-        current = {}
-        holds = "i.superseded_by IS NULL AND i.duplicate_of IS NULL" if as_of is None else CURRENT
+        current: dict[str, list[Unit]] = {}
+        where = where or Filter()
+        if where.kind == "turn":
+            return current
+        holds = CURRENT if where.as_of else "i.superseded_by IS NULL AND i.duplicate_of IS NULL"
         with self._db.read() as connection:
             scope_id = self._scope_id(connection, scope)
+            condition, values = self._condition(connection, scope_id, where)
+            condition += f" AND i.fact = :fact AND {holds}"
             for fact in facts:
+                values["fact"] = clean(fact)
                 rows = connection.execute(
-                    f"SELECT {UNIT_COLUMNS} {FROM_ITEMS} WHERE i.scope = :scope AND i.fact = :fact"
-                    f" AND {holds} ORDER BY i.seconds IS NOT NULL, i.seconds, i.id",
-                    {"scope": scope_id, "fact": clean(fact), "moment": seconds_of(as_of)},
+                    f"SELECT {UNIT_COLUMNS} {FROM_ITEMS} WHERE {condition}"
+                    " ORDER BY i.seconds IS NOT NULL, i.seconds, i.id",
+                    values,
                 ).fetchall()
+                passing = set(self._met(connection, condition, values, where.metadata))
+                rows = [row for row in rows if row[0] in passing]
                 if rows:
                     current[fact] = units_from_rows(connection, rows)
         return current

@@ -19,6 +19,7 @@ from hymem.stores.columns import Column, Ragged, distinct
 from hymem.stores.dense import DenseIndex
 from hymem.stores.lexical import LexicalIndex, Query
 from hymem.stores.maxsim import TokenIndex, best_matches, weighted
+from hymem.stores.metadata import MetadataIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class ScopeIndex:
         self.dense = DenseIndex(dim)
         self.lexical = LexicalIndex()
         self.late = TokenIndex()
+        self.metadata: MetadataIndex | None = None
         self.turns_total = 0
         self._speakers: NDArray[np.int64] = np.zeros(0, np.int64)
         self._names: tuple[str, ...] = ()
@@ -106,7 +108,8 @@ class ScopeIndex:
     def nbytes(self) -> int:
         """Bytes of memory, but for a few thousand of overhead."""
         names = (*COLUMNS, "row_at", "sources", "dense", "lexical", "late")
-        return sum(int(getattr(self, name).nbytes) for name in names)
+        size = sum(int(getattr(self, name).nbytes) for name in names)
+        return size + (self.metadata.nbytes if self.metadata is not None else 0)
 
     @property
     def last_item(self) -> int:
@@ -143,6 +146,7 @@ class ScopeIndex:
             self.shown.view[row] = shown
             self.hidden += -1 if shown else 1
         if batch is None:
+            self.metadata = None  # it may hold texts of the removed item
             self._drop_position(row)
             self._rewrite_keys(row, np.zeros((0, self.dim), np.float32), _NO_COUNTS, _NO_IDS)
             return
@@ -165,12 +169,16 @@ class ScopeIndex:
             if row is not None:
                 self.event.view[row] = event
 
-    def turns_around(self, position: int, radius: int) -> NDArray[np.int64]:
-        """Ids of the turns within ``radius`` of this position and in its session."""
+    def turns_around(
+        self, position: int, radius: int, allowed: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """Ids of the ``allowed`` turns within ``radius`` of this position and in its session."""
         if not 0 <= position < self.row_at.size or self.row_at.view[position] < 0:
             return np.zeros(0, np.int64)
         rows = self.row_at.view[max(position - radius, 0) : position + radius + 1]
         rows = rows[rows >= 0]
+        if allowed is not None:
+            rows = rows[allowed[rows]]
         here = self.session.view[self.row_at.view[position]]
         ids: NDArray[np.int64] = self.id.view[rows[self.session.view[rows] == here]]
         return ids
@@ -179,10 +187,11 @@ class ScopeIndex:
         self,
         *,
         kind: str | None = None,
-        session: int | None = None,
+        sessions: Sequence[int] | None = None,
         after: float | None = None,
         before: float | None = None,
         ids: Sequence[int] | None = None,
+        metadata: NDArray[np.bool_] | None = None,
         hidden: bool = False,
     ) -> NDArray[np.bool_] | None:
         """Which rows a search may return, ``bool[rows]``; ``None`` if all. Times are seconds since
@@ -192,14 +201,16 @@ class ScopeIndex:
             tests.append(self.shown.view)
         if kind is not None:
             tests.append(self.is_unit.view == (kind == "unit"))
-        if session is not None:
-            tests.append(self.session.view == session)
+        if sessions is not None:
+            tests.append(np.isin(self.session.view, np.array(sessions, np.int32)))
         if after is not None:
             tests.append(self.seconds.view >= after)
         if before is not None:
             tests.append(self.seconds.view <= before)
         if ids is not None:
             tests.append(np.isin(self.id.view, np.array(ids, np.int64)))
+        if metadata is not None:
+            tests.append(metadata)
         return np.logical_and.reduce(tests) if tests else None
 
     def candidates(
@@ -251,10 +262,16 @@ class ScopeIndex:
         units = self.is_unit.view[rows]
         if not units.any():
             return rows
-        flat, _ = self.sources.gather(rows[units])
+        return _sorted(np.concatenate([rows[~units], self.source_rows(rows[units])[0]]))
+
+    def source_rows(self, units: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(rows of the turns that these rows of units rest on, for each the position in ``units``
+        that it belongs to)."""
+        flat, owner = self.sources.gather(units)
         ids = self.sources.values[0].view[flat]
         found = np.minimum(np.searchsorted(self.id.view, ids), self.id.size - 1)
-        return _sorted(np.concatenate([rows[~units], found[self.id.view[found] == ids]]))
+        there = self.id.view[found] == ids if len(ids) else np.zeros(0, np.bool_)
+        return found[there], owner[there]
 
     def _interact(
         self, rows: NDArray[np.int64], asked: AskedTokens, allowed: NDArray[np.bool_] | None

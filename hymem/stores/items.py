@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from hymem.conditions import conditions, met
 from hymem.errors import EncoderError
 from hymem.messages import clean_text
 from hymem.stores.base import NewTurn, NewUnit, Status
@@ -266,41 +269,77 @@ class Items(Core):
         where = where or Filter()
         if where.kind not in (None, kind):
             return []
+        scope_id = self._scope_id(connection, scope)
+        condition, values = self._condition(connection, scope_id, where)
+        condition += " AND i.kind = :kind AND i.id > :after_id"
+        values |= {"kind": kind, "after_id": after_id}
+        if where.metadata:
+            found = self._met(connection, condition, values, where.metadata)
+            ids = list(islice(found, limit))
+            return sorted(self._by_id(connection, scope, kind, columns, ids), key=itemgetter(0))
+        query = f"SELECT {columns} {FROM_ITEMS} WHERE {condition} ORDER BY i.id"
+        return list(islice(connection.execute(query, values), limit))
+
+    def _met(
+        self,
+        connection: sqlite3.Connection,
+        condition: str,
+        values: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+    ) -> Iterator[int]:
+        """By id, the items of which ``condition`` holds and whose metadata, of units that of their
+        turns too, passes."""
+        wanted = conditions(metadata)
+        verdicts: dict[tuple[str, ...], bool] = {}  # most metadata comes again and again
+        rows = connection.execute(
+            "SELECT i.id, i.metadata, ifnull(t.metadata, '') FROM items i"
+            " LEFT JOIN sources ON unit = i.id LEFT JOIN items t ON t.id = turn"
+            f" WHERE {condition} ORDER BY i.id",
+            values,
+        )
+        for item_id, group in groupby(rows, key=itemgetter(0)):
+            texts = tuple(dict.fromkeys(text for _, *both in group for text in both))
+            if texts not in verdicts:
+                verdicts[texts] = met(wanted, [metadata_from_text(text) for text in texts])
+            if verdicts[texts]:
+                yield item_id
+
+    def _condition(
+        self, connection: sqlite3.Connection, scope_id: int | None, where: Filter
+    ) -> tuple[str, dict[str, Any]]:
+        """All of a filter but its kind and its metadata, as SQL on rows ``i``, with its values."""
         values = {
-            "scope": self._scope_id(connection, scope),
-            "kind": kind,
-            "after_id": after_id,
-            "session": clean(where.session_id),
+            "scope": scope_id,
             "after": seconds_of(where.after),
             "before": seconds_of(where.before),
             "moment": seconds_of(where.as_of),
         }
-        condition = "i.scope = :scope AND i.kind = :kind AND i.id > :after_id"
+        condition = "i.scope = :scope"
         for name, clause in (
-            ("session", "s.name = :session"),
             ("after", "i.seconds >= :after"),
             ("before", "i.seconds <= :before"),
             ("moment", KNOWN),
         ):
             if values[name] is not None:
                 condition += f" AND {clause}"
-        query = f"SELECT {columns} {FROM_ITEMS} WHERE {condition} ORDER BY i.id"
-        rows: list[Any] = []
-        # Metadata is the last column of both kinds; it is matched here, row by row, as JSON.
-        for row in connection.execute(query, values):
-            if limit is not None and len(rows) >= limit:
-                break
-            if matches(row[-1], where.metadata):
-                rows.append(row)
-        return rows
+        sessions = self._session_ids(connection, scope_id, where)
+        if sessions is not None:
+            condition += f" AND i.session IN ({','.join(map(str, sessions))})"
+        return condition, values
 
-
-def matches(text: str, wanted: Mapping[str, Any]) -> bool:
-    """Whether the metadata stored as ``text`` holds all ``wanted`` pairs."""
-    if not wanted:
-        return True
-    held = metadata_from_text(text)
-    return all(key in held and held[key] == value for key, value in wanted.items())
+    def _session_ids(
+        self, connection: sqlite3.Connection, scope_id: int | None, where: Filter
+    ) -> list[int] | None:
+        """Of the sessions that a filter names, those that there are; ``None`` if it names none."""
+        if where.session_id is None:
+            return None
+        given = [where.session_id] if isinstance(where.session_id, str) else where.session_id
+        names = list({clean_text(name) for name in given})
+        rows: list[tuple[int]] = []
+        for some in chunks(names):
+            query = f"SELECT id FROM sessions WHERE scope = ? AND name IN ({marks(some)})"
+            rows += connection.execute(query, (scope_id, *some)).fetchall()
+        return sorted(session for (session,) in rows)
 
 
 def terms_blob(lexical: str) -> bytes:

@@ -7,18 +7,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from hymem.conditions import conditions
 from hymem.messages import as_utc
 from hymem.stores.base import AskedTokens, Candidates, NewTurn
-from hymem.stores.items import Items, check_keys, matches
+from hymem.stores.items import Items, check_keys
 from hymem.stores.past import current_ids, older_texts
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
     chunks,
-    clean,
     is_id,
     keys_from_blob,
     marks,
@@ -104,16 +105,19 @@ class Matching(Items):
         positions: Sequence[int],
         radius: int,
         *,
-        as_of: datetime | None = None,
+        where: Filter | None = None,
     ) -> list[Turn]:
-        moment = seconds_of(as_of)
+        where = where or Filter()
+        moment = seconds_of(where.as_of)
         condition = "" if moment is None else " AND ifnull(i.seconds, i.created) <= ?"
         values = [] if moment is None else [moment]
-        with self._index(scope) as (connection, _, index):
+        with self._index(scope) as (connection, scope_id, index):
+            lasting = replace(where, as_of=None, kind=None)
+            allowed = self._allowed(connection, scope_id, index, lasting, ("turn",))
             ids = {
                 int(item_id)
                 for position in positions
-                for item_id in index.turns_around(position, radius)
+                for item_id in index.turns_around(position, radius, allowed)
             }
             rows: list[Any] = []
             for some in chunks(sorted(ids)):
@@ -227,30 +231,30 @@ class Matching(Items):
     ) -> NDArray[np.bool_] | None:
         where = where or Filter()
         offered = set(kinds) & ({where.kind} if where.kind else {"turn", "unit"})
-        session = None
-        if where.session_id is not None:
-            session = self._session_id(connection, scope_id, where.session_id)
         ids: list[int] | None = None if offered else []
-        if where.metadata:
-            rows = connection.execute(
-                "SELECT id, metadata FROM items WHERE scope = ? AND metadata <> ''", (scope_id,)
-            )
-            ids = [item_id for item_id, text in rows if matches(text, where.metadata)]
         moment = seconds_of(where.as_of)
         if moment is not None:
             past = current_ids(connection, scope_id, moment)
             ids = past if ids is None else sorted({*past}.intersection(ids))
         return index.allowed(
             kind=offered.pop() if len(offered) == 1 else None,
-            session=session,
+            sessions=self._session_ids(connection, scope_id, where),
             after=seconds_of(where.after),
             before=seconds_of(where.before),
             ids=ids,
+            metadata=self._with_metadata(connection, scope_id, index, where),
             hidden=moment is not None,
         )
 
-    def _session_id(self, connection: sqlite3.Connection, scope_id: int, name: str) -> int:
-        row = connection.execute(
-            "SELECT id FROM sessions WHERE scope = ? AND name = ?", (scope_id, clean(name))
-        ).fetchone()
-        return -1 if row is None else int(row[0])
+    def _with_metadata(
+        self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex, where: Filter
+    ) -> NDArray[np.bool_] | None:
+        """``bool[rows]``: which rows the filter's metadata lets through; ``None`` if all."""
+        if not where.metadata:
+            return None
+        if index.metadata is None:
+            from hymem.stores.metadata import MetadataIndex
+
+            index.metadata = MetadataIndex()
+        index.metadata.catch_up(connection, scope_id, index)
+        return index.metadata.allowed(conditions(where.metadata), index)

@@ -121,23 +121,45 @@ def turn_from_row(row: Sequence[Any]) -> Turn:
     )
 
 
-def unit_from_row(row: Sequence[Any], sources: tuple[int, ...]) -> Unit:
+def unit_from_row(connection: sqlite3.Connection, row: Sequence[Any]) -> Unit:
     item_id, text, time, event, session, superseded_by, duplicate_of, metadata = row
     return Unit(
         id=item_id,
         text=text,
         time=time_from_text(time),
         event_id=event,
-        source_turns=sources,
+        source_turns=sources_of(connection, item_id),
         session_id=session,
         superseded_by=superseded_by,
         duplicate_of=duplicate_of,
-        metadata=metadata_from_text(metadata),
+        metadata=_agreed([metadata_from_text(metadata), *inherited(connection, item_id)]),
     )
 
 
 def units_from_rows(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> list[Unit]:
-    return [unit_from_row(row, sources_of(connection, row[0])) for row in rows]
+    return [unit_from_row(connection, row) for row in rows]
+
+
+def inherited(connection: sqlite3.Connection, unit: int) -> list[dict[str, Any]]:
+    """The metadata of the turns that a unit rests on, where they have any."""
+    rows = connection.execute(
+        "SELECT metadata FROM sources JOIN items ON id = turn"
+        " WHERE unit = ? AND metadata <> '' ORDER BY turn",
+        (unit,),
+    )
+    return [metadata_from_text(text) for (text,) in rows]
+
+
+def _agreed(held: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All pairs of ``held`` but those on which they differ."""
+    merged: dict[str, Any] = {}
+    for one in held:
+        merged |= one
+    return {
+        key: value
+        for key, value in merged.items()
+        if all(key not in one or one[key] == value for one in held)
+    }
 
 
 def sources_of(connection: sqlite3.Connection, unit: int) -> tuple[int, ...]:
