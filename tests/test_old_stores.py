@@ -59,7 +59,7 @@ def old(tmp_path: Path) -> Path:
 def rows(path: Path) -> dict[int, tuple[bytes, bytes | None]]:
     """Vectors and token ids of each item."""
     connection = sqlite3.connect(path)
-    found = connection.execute("SELECT item, keys, ids FROM vectors").fetchall()
+    found = connection.execute("SELECT * FROM vectors LEFT JOIN tokens USING (item)").fetchall()
     connection.close()
     return {item: (keys, ids) for item, keys, ids in found}
 

@@ -11,7 +11,7 @@ from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
 from hymem.stores.items import check_keys, put_keys, terms_blob
 from hymem.stores.match import Matching
-from hymem.stores.rows import is_id, time_from_text
+from hymem.stores.rows import KEY_TABLES, is_id, time_from_text
 from hymem.types import Scope
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Edits(Matching):
             if scope_id is None:
                 return 0
             inside = "(SELECT id FROM items WHERE scope = ?)"
-            for table in ("vectors", "next_vectors"):
+            for table in KEY_TABLES:
                 connection.execute(f"DELETE FROM {table} WHERE item IN {inside}", (scope_id,))
             connection.execute(f"DELETE FROM sources WHERE unit IN {inside}", (scope_id,))
             connection.execute(f"DELETE FROM event_turns WHERE turn IN {inside}", (scope_id,))
@@ -203,7 +203,7 @@ class Edits(Matching):
         self._record(connection, scope_id, item_id, "delete", None)
         self._release(connection, scope_id, item_id)
         connection.execute("DELETE FROM sources WHERE unit = ?", (item_id,))
-        for table in ("vectors", "next_vectors"):
+        for table in KEY_TABLES:
             connection.execute(f"DELETE FROM {table} WHERE item = ?", (item_id,))
         connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
         self._changed(connection, scope_id, item_id)

@@ -371,11 +371,27 @@ def put_keys(
     token_ids: TokenIds | None,
 ) -> None:
     """Store an item's keys; those of a re-embedding under way would be of its old text."""
-    connection.execute("DELETE FROM next_vectors WHERE item = ?", (item_id,))
+    for table in ("tokens", "next_vectors", "next_tokens"):
+        connection.execute(f"DELETE FROM {table} WHERE item = ?", (item_id,))
+    insert_keys(connection, item_id, vectors, token_ids)
+
+
+def insert_keys(
+    connection: sqlite3.Connection,
+    item_id: int,
+    vectors: NDArray[np.float32],
+    token_ids: TokenIds | None,
+    prefix: str = "",
+) -> None:
+    """``prefix``: that of the tables, ``next_`` for those of a re-embedding."""
     connection.execute(
-        "INSERT OR REPLACE INTO vectors (item, keys, ids) VALUES (?, ?, ?)",
-        (item_id, keys_to_blob(vectors), ids_to_blob(token_ids)),
+        f"INSERT OR REPLACE INTO {prefix}vectors VALUES (?, ?)", (item_id, keys_to_blob(vectors))
     )
+    if token_ids is not None:
+        connection.execute(
+            f"INSERT OR REPLACE INTO {prefix}tokens VALUES (?, ?)",
+            (item_id, ids_to_blob(token_ids)),
+        )
 
 
 def _prepare(turn: NewTurn, dim: int) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from hymem.stores.rows import ids_from_blob, keys_from_blob, sources_of
 _ITEM = """
 SELECT id, kind, session, speaker, position, event, seconds, tokens,
        superseded_by IS NULL AND duplicate_of IS NULL, terms, keys, ids
-FROM items LEFT JOIN vectors ON item = id
+FROM items LEFT JOIN vectors v ON v.item = id LEFT JOIN tokens t ON t.item = id
 """
 _ROWS_AT_ONCE = 4096
 

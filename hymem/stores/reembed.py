@@ -10,13 +10,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hymem.stores.items import Items, check_keys
+from hymem.stores.items import Items, check_keys, insert_keys
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
     UNIT_COLUMNS,
     ids_to_blob,
-    keys_to_blob,
     turn_from_row,
     units_from_rows,
 )
@@ -51,14 +50,9 @@ class Reembedding(Items):
             check_keys(vectors, self.dim, token_ids)
         with self._db.write() as connection:
             self._aim(connection)
-            connection.executemany(
-                "INSERT OR REPLACE INTO next_vectors (item, keys, ids)"
-                " SELECT id, ?, ? FROM items WHERE id = ?",
-                [
-                    (keys_to_blob(vectors), ids_to_blob(token_ids), item_id)
-                    for item_id, vectors, token_ids in keys
-                ],
-            )
+            for item_id, vectors, token_ids in keys:
+                if connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone():
+                    insert_keys(connection, item_id, vectors, token_ids, "next_")
 
     def finish_reembed(self) -> bool:
         with self._db.write() as connection:
@@ -67,11 +61,12 @@ class Reembedding(Items):
             self._aim(connection)
             if self._gaps(connection, 1):
                 return False
-            connection.execute("DROP TABLE vectors")
-            connection.execute("ALTER TABLE next_vectors RENAME TO vectors")
-            connection.execute(
-                "CREATE TABLE next_vectors (item INTEGER PRIMARY KEY, keys BLOB NOT NULL, ids BLOB)"
-            )
+            for table, column in (("vectors", "keys"), ("tokens", "ids")):
+                connection.execute(f"DROP TABLE {table}")
+                connection.execute(f"ALTER TABLE next_{table} RENAME TO {table}")
+                connection.execute(
+                    f"CREATE TABLE next_{table} (item INTEGER PRIMARY KEY, {column} BLOB NOT NULL)"
+                )
             connection.execute("UPDATE items SET embedded = 1 WHERE embedded = 0")
             connection.execute("UPDATE scopes SET version = version + 1")
             connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder'", (self._encoder,))
@@ -81,8 +76,9 @@ class Reembedding(Items):
     def uncoded(self, limit: int) -> list[Turn | Unit]:
         with self._db.read() as connection:
             rows = connection.execute(
-                "SELECT id, kind, scope FROM vectors JOIN items ON id = item WHERE ids IS NULL"
-                " AND item <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'uncoded')"
+                "SELECT id, kind, scope FROM vectors v JOIN items ON id = item"
+                " WHERE item <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'uncoded')"
+                " AND NOT EXISTS (SELECT 1 FROM tokens t WHERE t.item = v.item)"
                 " ORDER BY item DESC LIMIT ?",
                 (limit,),
             ).fetchall()
@@ -92,7 +88,7 @@ class Reembedding(Items):
         with self._db.write() as connection:
             self._check_encoder(connection)
             connection.executemany(
-                "UPDATE vectors SET ids = ? WHERE item = ? AND ids IS NULL",
+                "INSERT OR IGNORE INTO tokens SELECT item, ? FROM vectors WHERE item = ?",
                 [(ids_to_blob(token_ids), item_id) for item_id, token_ids in ids],
             )
             lowest = min(item_id for item_id, _ in ids)
@@ -106,7 +102,8 @@ class Reembedding(Items):
         """Vectors of a run that was interrupted count only if they are of the same encoder."""
         row = connection.execute("SELECT value FROM meta WHERE key = 'next_encoder'").fetchone()
         if row is None or row[0] != self._encoder:
-            connection.execute("DELETE FROM next_vectors")
+            for table in ("next_vectors", "next_tokens"):
+                connection.execute(f"DELETE FROM {table}")
             connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('next_encoder', ?)", (self._encoder,)
             )

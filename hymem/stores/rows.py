@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 # Well below SQLite's limit of 32,766 parameters in one statement.
 PARAMETERS = 500
+# What an encoder made of an item, and what another one makes of it meanwhile; ``item`` is the key.
+KEY_TABLES = ("vectors", "tokens", "next_vectors", "next_tokens")
 
 TURN_COLUMNS = "i.id, i.role, p.name, i.text, i.time, s.name, i.position, i.source_id, i.metadata"
 UNIT_COLUMNS = "i.id, i.text, i.time, i.event, s.name, i.superseded_by, i.duplicate_of, i.metadata"
@@ -84,12 +86,10 @@ def keys_from_blob(blob: bytes | None, dim: int) -> NDArray[np.float32]:
     return np.frombuffer(blob or b"", np.float16).reshape(-1, dim).astype(np.float32)
 
 
-def ids_to_blob(token_ids: Sequence[NDArray[np.uint16]] | None) -> bytes | None:
+def ids_to_blob(token_ids: Sequence[NDArray[np.uint16]]) -> bytes:
     """The tokens of each key one after the other; of several keys, first how many each has."""
     import numpy as np
 
-    if token_ids is None:
-        return None
     counts = [len(ids) for ids in token_ids] if len(token_ids) != 1 else []
     return np.concatenate([np.array(counts, np.uint16), *token_ids]).astype("<u2").tobytes()
 

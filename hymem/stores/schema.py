@@ -153,10 +153,10 @@ CREATE INDEX costs_scope ON costs (scope)
 
 
 def _token_ids(connection: sqlite3.Connection) -> None:
-    """Beside an item's keys, the ids of their tokens: one row, so neither is ever without the
-    other. ``uncoded`` remembers up to which item they are still to be filled in."""
-    for table in ("vectors", "next_vectors"):
-        connection.execute(f"ALTER TABLE {table} ADD COLUMN ids BLOB")
+    """The ids of the tokens of an item's keys. A row of vectors fills a fifth of a page, and would
+    fill a fourth with its ids in it, so they have tables of their own."""
+    for table in ("tokens", "next_tokens"):
+        connection.execute(f"CREATE TABLE {table} (item INTEGER PRIMARY KEY, ids BLOB NOT NULL)")
 
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _token_ids)

@@ -138,3 +138,10 @@ def test_a_unit_is_matched_by_its_own_tokens_and_the_turns_it_rests_on(store: SQ
 def test_tokens_without_a_key_are_refused(store: SQLiteStore) -> None:
     with pytest.raises(EncoderError, match="token ids of 2 texts for 1"):
         store.add_turns(ANA, [turn("bread", token_ids=[ids(1), ids(2)])])
+
+
+def test_a_text_without_tokens_leaves_none_of_the_old_one(store: SQLiteStore) -> None:
+    (one,) = store.add_turns(ANA, [turn("bread", token_ids=[ids(1, 2)])])
+    assert store.candidates(ANA, None, "bread", 9, tokens=asked(2)).late[0] > 0.99
+    store.update_text(ANA, one, "bread", "bread", 1, encode("bread")[None])
+    assert not store.candidates(ANA, None, "bread", 9, tokens=asked(2)).late.any()
