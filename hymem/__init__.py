@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         LLMOutputError,
         NotFoundError,
         PriceError,
+        StoreClosedError,
         StoreError,
         StoreVersionError,
     )
@@ -62,8 +63,8 @@ _HOMES = {
     "embed": ("reembed",),
     "errors": (
         "BudgetError", "EncoderError", "EncoderMismatchError", "HyMemError", "InputError",
-        "LLMError", "LLMOutputError", "NotFoundError", "PriceError", "StoreError",
-        "StoreVersionError",
+        "LLMError", "LLMOutputError", "NotFoundError", "PriceError", "StoreClosedError",
+        "StoreError", "StoreVersionError",
     ),
     "memory": ("HyMem",),
     "types": (
@@ -105,6 +106,7 @@ __all__ = [
     "Scope",
     "Segmenter",
     "Statement",
+    "StoreClosedError",
     "StoreError",
     "StoreVersionError",
     "TokenCoder",

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from hymem.errors import StoreError
+from hymem.errors import StoreClosedError
 from hymem.memory import HyMem
 
 P = ParamSpec("P")
@@ -84,10 +84,10 @@ class AsyncHyMem:
 
     async def close(self) -> None:
         """As ``HyMem.close``."""
-        if not self._closed:
-            await self._run(self._memory.close)
-            self._closed = True
-            self._threads.shutdown(wait=False)
+        self._closed = True
+        # Not on the threads of the calls, all of which may be waiting for a model.
+        await asyncio.to_thread(self._memory.close)
+        self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncHyMem:
         return self
@@ -97,7 +97,7 @@ class AsyncHyMem:
 
     async def _run(self, call: Callable[[], R]) -> R:
         if self._closed:
-            raise StoreError("the store is closed; open it again")
+            raise StoreClosedError
         # As asyncio.to_thread: the caller's context variables are seen on the thread too.
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()

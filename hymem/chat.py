@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -83,7 +83,7 @@ class Chatter:
         where: Filter | None = None,
         now: datetime | None = None,
         budget: Budget | None = None,
-    ) -> Iterator[str]:
+    ) -> Generator[str]:
         """As ``reply``, in pieces. A reader who leaves early is remembered with what was shown.
 
         A connection that drops raises ``LLMError``; the pieces shown so far are then no whole reply
@@ -92,7 +92,7 @@ class Chatter:
         turn = self._prepare(scope, messages, max_tokens, where, now, budget)
         return self._pieces(turn, save)
 
-    def _pieces(self, turn: _Turn, save: Save) -> Iterator[str]:
+    def _pieces(self, turn: _Turn, save: Save) -> Generator[str]:
         shown: list[str] = []
         try:
             for piece in turn.llm.stream(turn.prompt):

@@ -27,6 +27,13 @@ class StoreError(HyMemError):
     """The store cannot be read or written (full disk, read-only file, damaged database)."""
 
 
+class StoreClosedError(StoreError):
+    """The memory was closed, by this thread or another; open it again to go on."""
+
+    def __init__(self) -> None:
+        super().__init__("the memory is closed; open it again")
+
+
 class StoreVersionError(StoreError):
     """The database was written by a newer HyMem, or is not a HyMem database. It is untouched."""
 

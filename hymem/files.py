@@ -17,7 +17,8 @@ PRIVATE = 0o600
 # somebody is still writing is never so old.
 _STALE_SECONDS = 3600.0
 
-_lock = threading.Lock()
+# Reentrant: a signal handler may close.
+_lock = threading.RLock()
 # By device and inode: how many ``RawFile`` are open, and every handle that they ever had.
 _open_files: dict[tuple[int, int], list[BinaryIO]] = {}
 _users: dict[tuple[int, int], int] = {}

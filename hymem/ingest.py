@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 
 from hymem.cost import Ledger, Meter
 from hymem.embed import ITEMS_PER_CALL, Keys, encode_groups, encode_items, turn_keys, unit_key
-from hymem.errors import BudgetError, EncoderError, HyMemError, LLMError, StoreError
+from hymem.errors import (
+    BudgetError,
+    EncoderError,
+    HyMemError,
+    LLMError,
+    StoreClosedError,
+    StoreError,
+)
 from hymem.keys import lexical_text, strip_recalled
 from hymem.messages import Said, as_utc
 from hymem.stores.base import Lease, NewTurn, NewUnit, Store
@@ -104,15 +111,15 @@ class Ingestor:
                     return False
         return True
 
-    def drain(self, scope: Scope) -> bool:
+    def drain(self, scope: Scope, keep_going: Callable[[], bool] = lambda: True) -> bool:
         """Segment and extract all of ``scope``, failed events once more included. Waits for what
         other workers have leased, though not for ever: their events stay visible as ``leased``.
-        False if the model's endpoint is down."""
+        False if the model's endpoint is down, or ``keep_going`` says no."""
         self.store.retry_failed(scope)
         end = time.monotonic() + 2 * LEASE_SECONDS
         while True:
             self.segment(scope, close=True)
-            if not self.extract(scope):
+            if not self.extract(scope, keep_going) or not keep_going():
                 return False
             if scope not in self.store.unfinished() or time.monotonic() > end:
                 return True
@@ -206,6 +213,8 @@ class Ingestor:
             while not done.wait(LEASE_SECONDS / 3):
                 try:
                     self.store.renew(lease, LEASE_SECONDS)
+                except StoreClosedError:
+                    return
                 except StoreError as error:  # the lease may run out: no loss, only double work
                     log.warning("a lease could not be renewed: %s", error)
 

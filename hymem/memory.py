@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TextIO, TypeVar
 
 from hymem.checks import (
     check_budget,
@@ -46,7 +47,22 @@ if TYPE_CHECKING:
 
     from hymem.chat import ChatReply, Chatter
     from hymem.stores.base import Status, Store
-    from hymem.worker import Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _call(
+    method: Callable[Concatenate[HyMem, P], R],
+) -> Callable[Concatenate[HyMem, P], R]:
+    """A public method: refused once the memory is closing, which waits for it to end."""
+
+    @functools.wraps(method)
+    def call(self: HyMem, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._life.call():
+            return method(self, *args, **kwargs)
+
+    return call
 
 
 class HyMem:
@@ -83,6 +99,7 @@ class HyMem:
         background: bool = True,
     ) -> None:
         from hymem.assemble import assemble
+        from hymem.life import Life
         from hymem.worker import Worker
 
         self.config = config or Config()
@@ -99,10 +116,11 @@ class HyMem:
         self._store = self._parts.store
         self._warned = False
         self._worker = Worker(self._parts.ingestor) if background else None
+        self._life = Life(self._store, self._worker)
+        # For an object that is dropped unclosed. At the interpreter's exit its life ends anyway.
+        weakref.finalize(self, self._life.abandon).atexit = False
         if self._worker is not None:
             self._worker.resume()
-        # Also runs when the object is dropped unclosed, and at the interpreter's exit.
-        self._finalizer = weakref.finalize(self, _close, self._worker, self._store)
 
     @property
     def encoder(self) -> Encoder:
@@ -111,6 +129,7 @@ class HyMem:
 
     # -- writing --
 
+    @_call
     def add(
         self,
         messages: Messages,
@@ -140,11 +159,12 @@ class HyMem:
         self._warn_without_ids(scope)
         ids = self._parts.ingestor.append(scope, said)
         if wait:
-            self._parts.ingestor.drain(scope)
+            self._parts.ingestor.drain(scope, self._life.is_open)
         elif ids:
             self._notify(scope)
         return ids
 
+    @_call
     def flush(
         self,
         *,
@@ -157,12 +177,13 @@ class HyMem:
         not tried because the model's endpoint is down. Raises ``InputError``."""
         scope = scope_or_all(user_id, agent_id, all_scopes)
         for one in self._store.scopes() if scope is None else [scope]:
-            if not self._parts.ingestor.drain(one):
+            if not self._parts.ingestor.drain(one, self._life.is_open):
                 break
         return self._store.status(scope)
 
     # -- reading --
 
+    @_call
     def search(
         self,
         query: str,
@@ -193,6 +214,7 @@ class HyMem:
         )
         return list(found.hits)
 
+    @_call
     def recall(
         self,
         question: str,
@@ -222,6 +244,7 @@ class HyMem:
             now=time_or_none(as_of if now is None else now),
         )
 
+    @_call
     def ask(
         self,
         question: str,
@@ -251,6 +274,7 @@ class HyMem:
             now=time_or_none(as_of if now is None else now),
         )
 
+    @_call
     def chat(
         self,
         messages: Messages,
@@ -287,6 +311,7 @@ class HyMem:
             now=time_or_none(now),
         )
 
+    @_call
     def chat_stream(
         self,
         messages: Messages,
@@ -306,7 +331,7 @@ class HyMem:
         check_budget(budget)
         chatter = self._chatter()
         self._warn_without_ids(scope)
-        return chatter.stream(
+        pieces = chatter.stream(
             scope,
             as_mappings(messages),
             self._saver(scope, session_id),
@@ -315,9 +340,11 @@ class HyMem:
             budget=budget,
             now=time_or_none(now),
         )
+        return self._life.stream(pieces)
 
     # -- looking after the store --
 
+    @_call
     def get(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> Turn | Unit:
@@ -330,6 +357,7 @@ class HyMem:
             raise NotFoundError(f"no memory {item_id} in this scope")
         return found[0]
 
+    @_call
     def get_all(
         self,
         *,
@@ -351,6 +379,7 @@ class HyMem:
             found += self._store.list_units(scope, where, limit=limit)
         return sorted(found, key=lambda item: item.id)[:limit]
 
+    @_call
     def update(
         self, item_id: int, text: str, *, user_id: str | None = None, agent_id: str | None = None
     ) -> None:
@@ -362,6 +391,7 @@ class HyMem:
         self._parts.ingestor.update(scope_of(user_id, agent_id), item, clean_text(text))
         self._notify(scope_of(user_id, agent_id))
 
+    @_call
     def delete(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> None:
@@ -371,11 +401,13 @@ class HyMem:
         self._store.delete(scope_of(user_id, agent_id), item_id)
         self._notify(scope_of(user_id, agent_id))
 
+    @_call
     def delete_all(self, *, user_id: str | None = None, agent_id: str | None = None) -> int:
         """Remove everything of this scope, so that no byte of its text is left on disk; how many
         turns and units were removed."""
         return self._store.delete_all(scope_of(user_id, agent_id))
 
+    @_call
     def delete_user(self, user_id: str) -> int:
         """Remove every scope of this user, with whichever agent, as ``delete_all`` does; how many
         turns and units were removed. Raises ``InputError``, and ``StoreError`` where something of
@@ -392,15 +424,18 @@ class HyMem:
             raise problem
         return count
 
+    @_call
     def scopes(self) -> list[Scope]:
         """Every scope with something in it, or that once had, oldest first."""
         return self._store.scopes()
 
+    @_call
     def users(self) -> list[str]:
         """The ``user_id`` of every scope that has one, each once, oldest first."""
         found = (scope.user_id for scope in self._store.scopes())
         return list(dict.fromkeys(user for user in found if user is not None))
 
+    @_call
     def history(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> list[Mapping[str, Any]]:
@@ -413,6 +448,7 @@ class HyMem:
             raise NotFoundError(f"no memory {item_id} in this scope")
         return changes
 
+    @_call
     def export(
         self,
         path: str | Path,
@@ -431,6 +467,7 @@ class HyMem:
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from None
 
+    @_call
     def import_(self, path: str | Path) -> int:
         """Add what ``export`` wrote; how many turns and units were added. Turns whose
         ``source_id`` the scope already has are left out. Raises ``InputError`` naming the first
@@ -443,11 +480,13 @@ class HyMem:
         self._parts.ingestor.embed_missing()
         return count
 
+    @_call
     def backup(self, path: str | Path) -> None:
         """Write a consistent copy of the database, while it is in use, for its owner alone; an
         older copy at ``path`` is replaced when the new one is complete. Raises ``StoreError``."""
         self._store.backup(str(path))
 
+    @_call
     def costs(
         self,
         *,
@@ -462,6 +501,7 @@ class HyMem:
         scope = scope_or_all(user_id, agent_id, all_scopes)
         return self._parts.ledger.costs(scope, by, time_or_none(since, "since"))
 
+    @_call
     def status(
         self,
         *,
@@ -474,9 +514,12 @@ class HyMem:
         return self._store.status(scope_or_all(user_id, agent_id, all_scopes))
 
     def close(self) -> None:
-        """End the background thread and close the file. What is not yet extracted is kept, and
-        extracted when the store is next flushed or added to. Safe to call twice."""
-        self._finalizer()
+        """Refuse new calls, which then raise ``StoreClosedError``, wait for those under way, and
+        close the file. What overstays ten seconds, as a call of a slow model may, gets that error
+        when it comes back. What is not yet extracted is kept, and extracted when the store is next
+        flushed or added to. Safe to call twice. Also done when the object is dropped, and at the
+        interpreter's exit."""
+        self._life.close()
 
     def __enter__(self) -> HyMem:
         return self
@@ -505,18 +548,12 @@ class HyMem:
                 "neither user_id nor agent_id is given: all that is written so shares one memory. "
                 "Pass user_id, a different one for each person (any fixed one, if there is but "
                 "one person)",
-                stacklevel=3,
+                stacklevel=4,  # the caller, behind `_call`
             )
 
     def _notify(self, scope: Scope) -> None:
         if self._worker is not None:
             self._worker.notify(scope)
-
-
-def _close(worker: Worker | None, store: Store) -> None:
-    if worker is not None:
-        worker.stop()
-    store.close()
 
 
 def _write_export(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:

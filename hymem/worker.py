@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
+from hymem.errors import StoreClosedError
 from hymem.ingest import Ingestor
 from hymem.types import Scope
 
@@ -44,19 +46,26 @@ class Worker:
                 self._thread.start()
             self._changed.notify()
 
-    def stop(self) -> None:
-        """Finish the batch at hand and end the thread. Safe to call twice."""
+    def ask_to_stop(self) -> None:
+        """Have the thread end after the batch at hand."""
         with self._changed:
             self._stopped = True
-            self._changed.notify()
-            thread = self._thread
+            self._changed.notify_all()
+
+    def stop(self, end: float | None = None) -> None:
+        """Finish the batch at hand and end the thread, waiting until ``end`` (by
+        ``time.monotonic``) if need be. Safe to call twice."""
+        self.ask_to_stop()
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(None if end is None else max(end - time.monotonic(), 0))
 
     def _run(self) -> None:
         while (work := self._next()) is not None:
             try:
                 self._process(*work)
+            except StoreClosedError:
+                return
             except Exception:  # whatever a user's own extractor raises, the thread must go on
                 log.exception("background extraction stopped; saved turns are safe")
 

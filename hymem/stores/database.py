@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hymem.errors import StoreError
+from hymem.errors import StoreClosedError, StoreError
 from hymem.files import RawFile, replacing
 from hymem.stores.schema import check_head, migrate
 
@@ -26,24 +26,33 @@ _ADVICE = {
 
 
 class Database:
-    """A database file, or ``:memory:``, which lives on a single connection."""
+    """A database file, or ``:memory:``, which lives on a single connection.
+
+    A connection is only ever closed by the thread that uses it, or while nobody does: SQLite does
+    not survive the close of a connection that another thread is reading from.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.in_memory = path == ":memory:"
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # whose turn it is to write
+        # Guards the fields below, for moments only. Reentrant: a signal handler may close.
+        self._pool = threading.RLock()
         self._idle: list[sqlite3.Connection] = []
-        self._opened: list[sqlite3.Connection] = []
+        self._writer: sqlite3.Connection | None = None
+        self._writer_users = 0
+        self._connections = 0  # open ones, whoever has them
         self._closed = False
         self._raw: RawFile | None = None
         try:
-            with self._errors():
+            with self._lock, self._errors():
                 if not self.in_memory:
                     self._raw = RawFile(path)
                     check_head(path, self._raw.read(0, 100))
-                self._writer = self._connect()
-                migrate(self._writer, path)
-                self._enter_wal()
+                with self._own() as writer:
+                    migrate(writer, path)
+                    if not self.in_memory:
+                        writer.execute("PRAGMA journal_mode = WAL")
         except BaseException:
             self.close()
             raise
@@ -53,8 +62,7 @@ class Database:
         """One durable transaction: committed at the end of the block, or rolled back.
 
         Raises ``StoreError``."""
-        with self._lock, self._errors():
-            connection = self._writer
+        with self._lock, self._errors(), self._own() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -68,27 +76,23 @@ class Database:
     def read(self) -> Iterator[sqlite3.Connection]:
         """A consistent view of the database. Raises ``StoreError``."""
         if self.in_memory:
-            with self._lock, self._errors():
-                yield self._writer
+            with self._lock, self._errors(), self._own() as connection:
+                yield connection
             return
         with self._errors():
+            connection = self._reader()
             try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = self._connect()
-            connection.execute("BEGIN")
-            try:
+                connection.execute("BEGIN")
                 yield connection
             finally:
-                connection.execute("COMMIT")
-                self._idle.append(connection)
+                self._give_back(connection)
 
     def truncate_wal(self) -> bool:
         """Copy the log into the database and empty it; false if a reader is in the way."""
         if self.in_memory:
             return True
-        with self._lock, self._errors():
-            (busy, _, _) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        with self._lock, self._errors(), self._own() as connection:
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
     def backup(self, path: str) -> None:
@@ -104,15 +108,14 @@ class Database:
             self._copy(str(partial))
 
     def close(self) -> None:
-        """Close every connection. Safe to call twice."""
-        with self._lock:
+        """Let nobody in any more, and close what is not in use; what is, its user closes when it
+        is done. Waits for nothing. Safe to call twice."""
+        with self._pool:
             self._closed = True
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
-            self._idle.clear()
-            if self._raw is not None:
-                self._raw.close()
+            while self._idle:
+                self._close(self._idle.pop())
+            self._close_writer()
+            self._close_raw()
 
     def _copy(self, path: str) -> None:
         target = sqlite3.connect(path)
@@ -126,22 +129,80 @@ class Database:
         finally:
             target.close()
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._closed:
-            raise StoreError("the store is closed; open it again")
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-        )
-        self._opened.append(connection)
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA cache_size = -16384")
-        return connection
+    @contextmanager
+    def _own(self) -> Iterator[sqlite3.Connection]:
+        """The writer, which stays open while this block lasts. Hold the lock."""
+        with self._pool:
+            if self._closed:
+                raise StoreClosedError
+            if self._writer is None:
+                self._writer = self._connect()
+            self._writer_users += 1
+            connection = self._writer
+        try:
+            yield connection
+        finally:
+            with self._pool:
+                self._writer_users -= 1
+                if self._closed:
+                    self._close_writer()
 
-    def _enter_wal(self) -> None:
-        if not self.in_memory:
-            self._writer.execute("PRAGMA journal_mode = WAL")
+    def _close_writer(self) -> None:
+        if self._writer is not None and not self._writer_users:
+            writer, self._writer = self._writer, None
+            self._close(writer)
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        connection.close()
+        with self._pool:
+            self._connections -= 1
+            self._close_raw()
+
+    def _close_raw(self) -> None:
+        """Its handle goes last, or it would take the locks of the connections along."""
+        if self._closed and not self._connections and self._raw is not None:
+            self._raw.close()
+
+    def _reader(self) -> sqlite3.Connection:
+        """A connection that nobody else uses until it is given back."""
+        with self._pool:
+            if self._idle:
+                return self._idle.pop()
+        return self._connect()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        """End a view, and keep its connection for the next one unless the database is closed."""
+        kept = False
+        try:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+            with self._pool:
+                if not self._closed:
+                    self._idle.append(connection)
+                    kept = True
+        finally:
+            if not kept:
+                self._close(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._pool:
+            if self._closed:
+                raise StoreClosedError
+            self._connections += 1
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("PRAGMA cache_size = -16384")
+        except BaseException:
+            with self._pool:
+                self._connections -= 1
+                self._close_raw()
+            raise
+        return connection
 
     @contextmanager
     def _errors(self, path: str | None = None) -> Iterator[None]:
@@ -150,11 +211,7 @@ class Database:
         path = path or self.path
         try:
             yield
-        except sqlite3.ProgrammingError as error:
-            if self._closed:
-                raise StoreError("the store is closed; open it again") from error
-            raise
-        except sqlite3.IntegrityError:
+        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
             raise
         except sqlite3.Error as error:
             name = getattr(error, "sqlite_errorname", "")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hymem.errors import StoreError
+from hymem.errors import StoreClosedError, StoreError
 from hymem.stores import snapshot
 from hymem.stores.database import Database
 from hymem.stores.index import ScopeIndex
@@ -24,6 +24,8 @@ GROWTH = 0.25
 # index is built anew without them.
 WASTE = 0.2
 _ANCHORS = 8
+# Closing waits so long for the thread; an index that it is still growing is grown anew next time.
+CLOSE_SECONDS = 5.0
 
 
 class Upkeep:
@@ -73,8 +75,8 @@ class Upkeep:
             self._stopped = True
             self._changed.notify_all()
             thread = self._thread
-        if thread is not None:
-            thread.join()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(CLOSE_SECONDS)
         for scope_id, index in indexes.items():
             if self._unsaved(index, 0.02):
                 self._save(scope_id, index)
@@ -99,6 +101,8 @@ class Upkeep:
                 self._busy = True
             try:
                 self._work(scope_id, index)
+            except StoreClosedError:
+                return
             except (MemoryError, StoreError) as error:
                 log.warning("an index stays as it is: %s", error)
 
@@ -116,9 +120,9 @@ class Upkeep:
     def _save(self, scope_id: int, index: ScopeIndex) -> None:
         path = self._path(scope_id)
         try:
-            with index.lock:
-                with self._db.read() as connection:
-                    numbers = self._identity(connection, scope_id, index)
+            # In the order of every search, or the two could wait for each other.
+            with self._db.read() as connection, index.lock:
+                numbers = self._identity(connection, scope_id, index)
                 packed, arrays = snapshot.pack(index)
                 index.saved = index.id.size
             snapshot.write(path, {**numbers, **packed}, arrays)
