@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +11,13 @@ from typing import Any
 from hymem.ask import Asker
 from hymem.context import format_day
 from hymem.cost import Ledger, Meter
-from hymem.errors import InputError
+from hymem.errors import InputError, StoreClosedError
 from hymem.messages import clean_text, parse_messages
 from hymem.prompts import load
 from hymem.shapes import text_of
 from hymem.types import LLM, Budget, Completion, Config, Context, Filter, Scope, Usage
+
+log = logging.getLogger(__name__)
 
 Message = Mapping[str, Any]
 # Results of the application's tools: without the calls, which have no text, no endpoint takes them.
@@ -100,7 +103,10 @@ class Chatter:
                     shown.append(piece)
                     yield piece
         except GeneratorExit:
-            _save(save, turn, "".join(shown))
+            try:
+                _save(save, turn, "".join(shown))
+            except StoreClosedError:  # the reader outlived the memory
+                log.warning("a reply that was left early is not remembered: the memory is closed")
             raise
         _save(save, turn, "".join(shown))
 
