@@ -71,6 +71,9 @@ CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "update": lambda m, folder: m.update(random.randrange(1, 99), _text(), **_who()),
     "delete": lambda m, folder: m.delete(random.randrange(1, 99), **_who()),
     "delete_all": lambda m, folder: m.delete_all(user_id="cem"),
+    "delete_user": lambda m, folder: m.delete_user("cem"),
+    "scopes": lambda m, folder: m.scopes(),
+    "users": lambda m, folder: m.users(),
     "history": lambda m, folder: m.history(random.randrange(1, 99), **_who()),
     "export": lambda m, folder: m.export(folder / f"{next(_numbers)}.jsonl", **_who()),
     "import_": lambda m, folder: m.import_(folder / "import.jsonl"),
@@ -87,8 +90,7 @@ def _name() -> str:
 
 def opened(kind: type, folder: Path) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
-    memory = kind(folder / "m.db", llm=Slowly(), extractor=OfflineExtractor())
-    return memory
+    return kind(folder / "m.db", llm=Slowly(), extractor=OfflineExtractor())
 
 
 def fill(folder: Path) -> None:
