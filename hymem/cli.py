@@ -1,6 +1,7 @@
 """The ``hymem`` command: the API's names, readable tables, ``--json`` everywhere.
 
-Exit codes: 0 done, 1 an error (told on standard error), 2 wrong usage, 3 nothing found.
+Exit codes: 0 done, 1 an error (told on standard error), 2 wrong usage, 3 nothing found, or no such
+scope (told on standard error too), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,17 +11,32 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from hymem.cli_options import (
+    add_budget,
+    add_metadata,
+    add_now,
+    filter_of,
+    metadata_of,
+    moment,
+    no_such_scope,
+    scope_options,
+    shared_options,
+    where_options,
+)
+from hymem.cli_output import cell, day, note, show, table
 from hymem.errors import HyMemError, InputError
+from hymem.types import Scope
 
 if TYPE_CHECKING:
     from hymem.memory import HyMem
 
 NOTHING_FOUND = 3
+LISTED = 100
 
 _EXAMPLES = """\
 examples:
@@ -30,12 +46,18 @@ examples:
   hymem recall "where does Ana live" --user ana --max-tokens 500
   hymem ask "Where does Ana live?" --user ana
   hymem chat --user ana --model gpt-4.1-mini
+  hymem get-all --user ana --kind unit --metadata channel=web
+  hymem scopes
   hymem costs --by stage,model --all
   hymem export memory.jsonl --all
 
 A scope is the exact pair of --user and --agent; an omitted one is no wildcard. Commands that can
 act on every scope do so with --all. Without a model (no OPENAI_API_KEY, no --model),
-everything but chat works by rules, offline.
+everything but chat works by rules, offline. Options of every command may stand before it too.
+Into a pipe, lists go as tab-separated lines without a head. --metadata KEY=VALUE takes JSON or a
+string, and in a search a dict of operators: --metadata 'year={"gte": 2020}'.
+
+exit codes: 0 done, 1 error, 2 wrong usage, 3 nothing found or no such scope, 130 interrupted
 """
 
 
@@ -50,8 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _leave_stdout()
         return 0
+    except _NoSuchScopeError as error:
+        note(str(error))
+        return NOTHING_FOUND
     except (HyMemError, OSError) as error:  # OSError: standard output cannot be written
-        print(f"hymem: {error}", file=sys.stderr)
+        note(str(error))
         if isinstance(error, OSError):
             _leave_stdout()
         return 1
@@ -76,6 +101,7 @@ def _add(arguments: argparse.Namespace) -> int:
             **_scope(arguments),
             session_id=arguments.session,
             timestamp=arguments.time,
+            metadata=metadata_of(arguments),
             wait=True,
         )
     _show(arguments, {"ids": ids}, f"saved {len(ids)} turn{'s' if len(ids) != 1 else ''}")
@@ -83,37 +109,47 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         hits = memory.search(
-            arguments.query, **_scope(arguments), limit=arguments.limit, where=_where(arguments)
+            arguments.query,
+            **_scope(arguments),
+            limit=arguments.limit,
+            where=filter_of(arguments),
+            now=arguments.now,
         )
     rows = [
-        (hit.id, hit.kind, f"{hit.score:.2f}", _day(hit.time), hit.speaker, hit.text)
-        for hit in hits
+        (hit.id, hit.kind, f"{hit.score:.2f}", day(hit.time), hit.speaker, hit.text) for hit in hits
     ]
     _table(arguments, hits, ("id", "kind", "score", "time", "speaker", "text"), rows)
     return 0 if hits else NOTHING_FOUND
 
 
 def _recall(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         context = memory.recall(
             arguments.query,
             **_scope(arguments),
             max_tokens=arguments.max_tokens,
-            where=_where(arguments),
+            where=filter_of(arguments),
+            now=arguments.now,
         )
     _show(arguments, context, context.text or "nothing found")
     return 0 if context.text else NOTHING_FOUND
 
 
 def _ask(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
-        answer = memory.ask(arguments.query, **_scope(arguments), where=_where(arguments))
+    with _open_scope(arguments) as memory:
+        answer = memory.ask(
+            arguments.query,
+            **_scope(arguments),
+            where=filter_of(arguments),
+            budget=arguments.budget,
+            now=arguments.now,
+        )
     usage = answer.usage
     spent = "unknown" if usage.usd is None else f"${usage.usd:.6f}"
     lines = [answer.text, ""]
-    lines += [f"  [{hit.id}] {_day(hit.time)} {hit.speaker}: {hit.text}" for hit in answer.evidence]
+    lines += [f"  [{hit.id}] {day(hit.time)} {hit.speaker}: {hit.text}" for hit in answer.evidence]
     lines.append(
         f"tier {answer.tier}, mode {answer.mode}, {usage.calls} calls, "
         f"{usage.input_tokens + usage.output_tokens} tokens, {spent}"
@@ -130,7 +166,10 @@ def _chat(arguments: argparse.Namespace) -> int:
             history.append({"role": "user", "content": said})
             reply = []
             for piece in memory.chat_stream(
-                history, **_scope(arguments), session_id=arguments.session
+                history,
+                **_scope(arguments),
+                session_id=arguments.session,
+                budget=arguments.budget,
             ):
                 print(piece, end="", flush=True)
                 reply.append(piece)
@@ -141,31 +180,36 @@ def _chat(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         item = memory.get(arguments.id, **_scope(arguments))
-    _show(arguments, item, f"{_day(item.time)} {getattr(item, 'speaker', '')} {item.text}")
+    _show(arguments, item, f"{day(item.time)} {getattr(item, 'speaker', '')} {item.text}")
     return 0
 
 
 def _get_all(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
-        items = memory.get_all(**_scope(arguments), where=_where(arguments), limit=arguments.limit)
+    if arguments.limit < 0:
+        raise InputError("--limit must be 0, for all, or more")
+    with _open_scope(arguments) as memory:
+        found = memory.get_all(**_scope(arguments), where=filter_of(arguments))
+    items = found[: arguments.limit or None]
     rows = [
         (
             item.id,
             type(item).__name__.lower(),
-            _day(item.time),
+            day(item.time),
             getattr(item, "speaker", ""),
             item.text,
         )
         for item in items
     ]
     _table(arguments, items, ("id", "kind", "time", "speaker", "text"), rows)
+    if len(items) < len(found):
+        note(f"… and {len(found) - len(items)} more; --limit 0 shows all")
     return 0 if items else NOTHING_FOUND
 
 
 def _history(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         events = memory.history(arguments.id, **_scope(arguments))
     rows = [(event["at"], event["event"], event["text"]) for event in events]
     _table(arguments, events, ("at", "event", "text"), rows)
@@ -173,7 +217,7 @@ def _history(arguments: argparse.Namespace) -> int:
 
 
 def _update(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         memory.update(arguments.id, arguments.text, **_scope(arguments))
         memory.flush(**_scope(arguments))
     _show(arguments, {"updated": arguments.id}, f"updated {arguments.id}")
@@ -181,7 +225,7 @@ def _update(arguments: argparse.Namespace) -> int:
 
 
 def _delete(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         memory.delete(arguments.id, **_scope(arguments))
         memory.flush(**_scope(arguments))
     _show(arguments, {"deleted": arguments.id}, f"deleted {arguments.id}")
@@ -191,21 +235,48 @@ def _delete(arguments: argparse.Namespace) -> int:
 def _delete_all(arguments: argparse.Namespace) -> int:
     if not arguments.yes:
         raise InputError("this removes the scope's whole memory; repeat with --yes to do it")
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         count = memory.delete_all(**_scope(arguments))
     _show(arguments, {"deleted": count}, f"deleted {count} memories")
     return 0
 
 
-def _flush(arguments: argparse.Namespace) -> int:
+def _delete_user(arguments: argparse.Namespace) -> int:
+    if not arguments.yes:
+        raise InputError("this removes all that is kept of the user; repeat with --yes to do it")
     with _open(arguments) as memory:
+        if arguments.name not in memory.users():
+            wanted = Scope(arguments.name)
+            raise _NoSuchScopeError(no_such_scope(wanted, memory.scopes(), arguments.db))
+        count = memory.delete_user(arguments.name)
+    _show(arguments, {"deleted": count}, f"deleted {count} memories")
+    return 0
+
+
+def _scopes(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        scopes = memory.scopes()
+    rows = [(scope.user_id or "", scope.agent_id or "", scope_options(scope)) for scope in scopes]
+    _table(arguments, scopes, ("user", "agent", "options"), rows)
+    return 0 if scopes else NOTHING_FOUND
+
+
+def _users(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        users = memory.users()
+    _table(arguments, users, ("user",), [(user,) for user in users])
+    return 0 if users else NOTHING_FOUND
+
+
+def _flush(arguments: argparse.Namespace) -> int:
+    with _open_scope(arguments) as memory:
         status = memory.flush(**_scope_or_all(arguments))
     _show(arguments, status, _status_text(asdict(status)))
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         status = memory.status(**_scope_or_all(arguments))
     _show(arguments, status, _status_text(asdict(status)))
     return 0
@@ -215,18 +286,18 @@ def _costs(arguments: argparse.Namespace) -> int:
     from hymem.prices import source
 
     by = tuple(name.strip() for name in arguments.by.split(","))
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         rows = memory.costs(by=by, since=arguments.since, **_scope_or_all(arguments))
     columns = (*by, "calls", "input_tokens", "output_tokens", "cached_tokens", "usd", "seconds")
-    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    cells = [[cell(row[column]) for column in columns] for row in rows]
     _table(arguments, rows, columns, cells)
     if not arguments.json:
-        print(f"prices: {source()}, where none were given")
+        note(f"prices: {source()}, where none were given")
     return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    with _open(arguments) as memory:
+    with _open_scope(arguments) as memory:
         count = memory.export(arguments.file, **_scope_or_all(arguments))
     _show(arguments, {"records": count}, f"wrote {count} records to {arguments.file}")
     return 0
@@ -261,9 +332,10 @@ def _reembed(arguments: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
-    shared = _shared_options()
-    where = _where_options()
+    shared = shared_options(first=False)
+    where = where_options()
     parser = argparse.ArgumentParser(
+        parents=[shared_options(first=True)],
         prog="hymem",
         description="Long-term memory for LLM chat applications.",
         epilog=_EXAMPLES,
@@ -284,18 +356,25 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--file", help="JSON lines of messages; - reads standard input")
     add.add_argument("--session", help="session id of these messages")
     add.add_argument("--time", help="when it was said, ISO 8601 (default: now)")
+    add_metadata(add, "metadata of these messages")
     for name, run, text in (
         ("search", _search, "list matching turns and units; never asks a model"),
         ("recall", _recall, "print a block of recalled text for a prompt"),
         ("ask", _ask, "answer a question from memory"),
     ):
-        command(name, run, text, where).add_argument("query", help="a question or a few words")
+        asking = command(name, run, text, where)
+        asking.add_argument("query", help="a question or a few words")
+        add_now(asking)
     _option(commands, "search", "--limit", 10, "how many hits")
     _option(commands, "recall", "--max-tokens", 1000, "the block's token budget")
+    add_budget(commands.choices["ask"])
     chat = command("chat", _chat, "talk to the model with the memory on")
+    add_budget(chat)
     chat.add_argument("--session", help="session id of this conversation")
     listing = command("get-all", _get_all, "list the memories of a scope", where)
-    listing.add_argument("--limit", type=int, default=100, help="how many (default 100)")
+    listing.add_argument(
+        "--limit", type=int, default=LISTED, help=f"how many, 0 for all (default {LISTED})"
+    )
     for name, run, text in (
         ("get", _get, "show one memory"),
         ("history", _history, "show how one memory changed"),
@@ -304,9 +383,14 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command(name, run, text).add_argument("id", type=int, help="the memory's id")
     commands.choices["update"].add_argument("text", help="the new text")
+    command("delete-all", _delete_all, "remove everything of a scope, down to its bytes")
     command(
-        "delete-all", _delete_all, "remove everything of a scope, down to its bytes"
-    ).add_argument("--yes", action="store_true", help="yes, remove it all")
+        "delete-user", _delete_user, "remove every scope of a user, with whichever agent"
+    ).add_argument("name", metavar="user", help="the user's id")
+    for name in ("delete-all", "delete-user"):
+        commands.choices[name].add_argument("--yes", action="store_true", help="yes, remove it all")
+    command("scopes", _scopes, "list every scope: pairs of user and agent")
+    command("users", _users, "list every user")
     command("flush", _flush, "extract what waits, failed events once more included")
     command("status", _status, "count turns, units and events")
     costs = command("costs", _costs, "what the model calls cost")
@@ -315,7 +399,7 @@ def _parser() -> argparse.ArgumentParser:
         default="stage,tier,model",
         help="group by any of stage,tier,model,scope,day (default stage,tier,model)",
     )
-    costs.add_argument("--since", type=_time, help="only calls since this time, ISO 8601")
+    costs.add_argument("--since", type=moment, help="only calls since this time, ISO 8601")
     for name, run, text in (
         ("export", _export, "write the memory as JSON lines"),
         ("import", _import, "read JSON lines that export wrote"),
@@ -334,34 +418,6 @@ def _option(commands: Any, name: str, option: str, default: int, text: str) -> N
     )
 
 
-def _shared_options() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--db", default="hymem.db", help="the SQLite file (default hymem.db)")
-    shared.add_argument("--user", help="user id of the scope")
-    shared.add_argument("--agent", help="agent id of the scope")
-    shared.add_argument("--model", help="chat model (default: gpt-4.1-mini with OPENAI_API_KEY)")
-    shared.add_argument("--base-url", help="an OpenAI-compatible endpoint, e.g. a local server")
-    shared.add_argument("--json", action="store_true", help="print JSON")
-    return shared
-
-
-def _where_options() -> argparse.ArgumentParser:
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--session", help="only this session")
-    where.add_argument("--after", type=_time, help="only from this time on, ISO 8601")
-    where.add_argument("--before", type=_time, help="only up to this time; a date is its midnight")
-    return where
-
-
-def _time(text: str) -> datetime:
-    from hymem.messages import parse_time
-
-    try:
-        return parse_time(text, "the time")
-    except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _open(arguments: argparse.Namespace) -> HyMem:
     """The memory that ``--db`` names. Only commands that write into it may make it: a mistyped
     name would otherwise look like an empty memory."""
@@ -376,6 +432,21 @@ def _open(arguments: argparse.Namespace) -> HyMem:
             raise InputError("--base-url needs --model, the model's name at that endpoint")
         llm = OpenAIChat(arguments.model, base_url=arguments.base_url)
     return HyMem(arguments.db, llm=llm, background=False)
+
+
+class _NoSuchScopeError(HyMemError):
+    """Nothing was ever added to the scope that is named."""
+
+
+@contextmanager
+def _open_scope(arguments: argparse.Namespace) -> Iterator[HyMem]:
+    """The memory, for a command about one scope that is there (or about ``--all``). A mistyped name
+    would otherwise look like an empty memory. Raises ``_NoSuchScopeError``."""
+    with _open(arguments) as memory:
+        wanted, scopes = Scope(**_scope(arguments)), memory.scopes()
+        if scopes and wanted not in scopes and not getattr(arguments, "all", False):
+            raise _NoSuchScopeError(no_such_scope(wanted, scopes, arguments.db))
+        yield memory
 
 
 def _check_exists(arguments: argparse.Namespace) -> None:
@@ -398,12 +469,6 @@ def _scope(arguments: argparse.Namespace) -> _Scope:
 
 def _scope_or_all(arguments: argparse.Namespace) -> _ScopeOrAll:
     return {**_scope(arguments), "all_scopes": arguments.all}
-
-
-def _where(arguments: argparse.Namespace) -> Any:
-    from hymem.types import Filter
-
-    return Filter(session_id=arguments.session, after=arguments.after, before=arguments.before)
 
 
 def _messages(arguments: argparse.Namespace) -> Any:
@@ -441,57 +506,6 @@ def _read_line(prompt: str) -> str:
         return ""
 
 
-# -- output --
-
-
-def _show(arguments: argparse.Namespace, value: Any, text: str) -> None:
-    print(_json(value) if arguments.json else _printable(text))
-
-
-def _table(
-    arguments: argparse.Namespace,
-    values: Any,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-) -> None:
-    if arguments.json:
-        print(_json(values))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    # In a narrow window figures and texts go on in the next line; none is shortened.
-    table = Table(*(Column(name, overflow="fold") for name in columns), box=box.SIMPLE)
-    for row in rows:
-        table.add_row(*(Text(_printable(str(cell))) for cell in row))
-    Console().print(table)
-
-
-def _json(value: Any) -> str:
-    text = json.dumps(_plain(value), ensure_ascii=False, default=str, indent=2)
-    if _printable(text) == text:
-        return text
-    return json.dumps(_plain(value), default=str, indent=2)
-
-
-def _printable(text: str) -> str:
-    """``text`` with question marks for what standard output cannot show."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {key: _plain(item) for key, item in asdict(value).items()}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
 def _status_text(status: Mapping[str, Any]) -> str:
     return "\n".join(
         f"{name.replace('_', ' '):12} {value}"
@@ -500,18 +514,17 @@ def _status_text(status: Mapping[str, Any]) -> str:
     ) + "".join(f"\nevents {name:9} {count}" for name, count in status["events"].items())
 
 
-def _day(time: datetime | None) -> str:
-    return time.strftime("%Y-%m-%d") if time else ""
+def _show(arguments: argparse.Namespace, value: Any, text: str) -> None:
+    show(value, text, as_json=arguments.json)
 
 
-def _cell(value: Any) -> str:
-    from hymem.types import Scope
-
-    if isinstance(value, float):
-        return f"{value:.6f}".rstrip("0").rstrip(".")
-    if isinstance(value, Scope):
-        return " / ".join(name for name in (value.user_id, value.agent_id) if name) or "-"
-    return "unknown" if value is None else str(value)
+def _table(
+    arguments: argparse.Namespace,
+    values: Any,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+) -> None:
+    table(values, columns, rows, as_json=arguments.json)
 
 
 if __name__ == "__main__":

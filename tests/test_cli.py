@@ -1,15 +1,18 @@
 """The command line, end to end on a real file."""
 
+import contextlib
 import io
 import json
 import os
+import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hymem.cli import main
+from hymem.cli import _EXAMPLES, _parser, main
 
 CHAT = [
     {"role": "user", "name": "Ana", "content": "I moved to Lyon last week.", "id": "m1"},
@@ -128,12 +131,12 @@ def test_all_scopes_are_named_by_an_option(filled):
 
 
 def test_costs_are_empty_without_a_model(filled):
-    code, out = filled("costs", "--json")
+    code, out = filled("costs", "--user", "ana", "--json")
     assert (code, json.loads(out)) == (0, [])
 
 
 def test_costs_of_an_unknown_group_are_refused(filled, capsys):
-    assert main(["costs", "--by", "moon"]) == 1
+    assert main(["costs", "--by", "moon", "--user", "ana"]) == 1
     assert "moon" in capsys.readouterr().err
 
 
@@ -144,8 +147,10 @@ def test_costs_of_an_unknown_group_are_refused(filled, capsys):
         (["add", "--file", "missing.jsonl"], "cannot read missing.jsonl"),
         (["add", "hello", "--time", "someday"], "ISO 8601"),
         (["add", "--file", "latin.jsonl"], "latin.jsonl is not UTF-8"),
-        (["search", "  "], "at least one character"),
-        (["search", "x", "--limit", "0"], "at least 1"),
+        (["search", "  ", "--user", "ana"], "at least one character"),
+        (["search", "x", "--limit", "0", "--user", "ana"], "at least 1"),
+        (["get-all", "--limit", "-1"], "--limit must be 0"),
+        (["delete-user", "ana"], "--yes"),
         (["chat"], "needs a model"),
         (["ask", "x", "--base-url", "http://localhost:1/v1"], "--base-url needs --model"),
         (["status", "--db", "typo.db"], "there is no typo.db"),
@@ -159,7 +164,17 @@ def test_errors_say_what_to_do(filled, capsys, monkeypatch, arguments, complaint
     assert complaint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["search"], ["search", "x", "--after", "soon"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search"],
+        ["search", "x", "--after", "soon"],
+        ["get-all", "--metadata", "channel"],
+        ["get-all", "--kind", "turns"],
+        ["ask", "x", "--budget", "0.5"],
+        ["recall", "x", "--now", "soon"],
+    ],
+)
 def test_wrong_usage_exits_with_2(run, arguments):
     with pytest.raises(SystemExit) as stopped:
         run(*arguments)
@@ -169,7 +184,7 @@ def test_wrong_usage_exits_with_2(run, arguments):
 def test_nothing_is_left_out_of_a_narrow_table(filled, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     assert "…" not in filled("get-all", "--user", "ana")[1]
-    assert "…" not in filled("costs")[1]
+    assert "…" not in filled("costs", "--user", "ana")[1]
 
 
 def test_a_terminal_that_lacks_letters_gets_question_marks_and_json_gets_escapes(filled):
@@ -213,3 +228,166 @@ def test_a_foreign_file_is_refused_untouched(run, capsys):
     assert main(["status", "--db", "notes.db"]) == 1
     assert "notes.db" in capsys.readouterr().err
     assert Path("notes.db").read_bytes() == b"these are my notes, not a database"
+
+
+@pytest.fixture
+def several(run):
+    """A database with four scopes, and metadata."""
+    for user, agent, channel in (
+        ("ana", None, "web"),
+        ("ana", "guide", "web"),
+        ("ben", None, "phone"),
+        (None, "guide", "42"),
+    ):
+        names = [*(("--user", user) if user else ()), *(("--agent", agent) if agent else ())]
+        metadata = ("--metadata", f"channel={channel}", "--metadata", 'tags=["x", "y"]')
+        assert run("add", f"I moved to {channel} town.", *names, *metadata)[0] == 0
+    return run
+
+
+def test_options_of_every_command_stand_before_it_or_after(filled):
+    os.rename("hymem.db", "other.db")
+    before = filled("--db", "other.db", "--user", "ana", "--json", "status")
+    after = filled("status", "--db", "other.db", "--user", "ana", "--json")
+    assert (
+        before
+        == after
+        == filled("--db", "no.db", "--json", "status", "--db", "other.db", "--user", "ana")
+    )
+    assert json.loads(before[1])["turns"] == 3
+
+
+def test_it_runs_as_a_module(filled):
+    shell = [sys.executable, "-m", "hymem", "--user", "ana", "get-all"]
+    done = subprocess.run(shell, capture_output=True, text=True, check=True)
+    assert "Pixel" in done.stdout
+
+
+def test_a_scope_that_is_not_there_is_told_with_the_likest_ones(several, capsys):
+    for command in (["search", "x"], ["status"], ["get-all"], ["export", "x.jsonl"], ["costs"]):
+        assert main([*command, "--user", "Anna"]) == 3
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert "no such scope: --user Anna. There is: --user ana; " in told.err
+    assert not Path("x.jsonl").exists()
+    assert main(["status"]) == 3
+    assert "neither --user nor --agent" in capsys.readouterr().err
+    assert several("status", "--all")[0] == 0
+    for number in range(9):
+        several("add", "hello", "--user", f"user {number}")
+    assert main(["delete-all", "--user", "user", "--yes"]) == 3
+    assert "--user 'user 0'; " in (told := capsys.readouterr().err)
+    assert "and 8 more (hymem scopes lists them)" in told
+
+
+def test_scopes_and_users_are_listed_and_a_user_removed(several, capsys):
+    assert several("users") == (0, "ana\nben\n")
+    _, out = several("scopes")
+    assert [line.split("\t")[2] for line in out.splitlines()] == [
+        "--user ana",
+        "--user ana --agent guide",
+        "--user ben",
+        "--agent guide",
+    ]
+    assert json.loads(several("scopes", "--json")[1])[1] == {"user_id": "ana", "agent_id": "guide"}
+    assert several("delete-user", "ana", "--yes")[0] == 0
+    assert several("users") == (0, "ben\n")
+    assert main(["delete-user", "ana", "--yes"]) == 3
+    assert "no such scope: --user ana" in capsys.readouterr().err
+
+
+def test_lists_are_narrowed_by_kind_metadata_and_sessions(several):
+    def texts(*options: str) -> list[str]:
+        _, out = several("get-all", "--user", "ana", "--json", *options)
+        return [item["text"] for item in json.loads(out)]
+
+    assert texts("--kind", "turn") == ["I moved to web town."]
+    assert texts("--kind", "unit") == ["user: I moved to web town."]
+    assert len(texts("--metadata", "channel=web")) == 2
+    assert len(texts("--metadata", 'tags={"contains": "x"}', "--metadata", "channel=web")) == 2
+    assert texts("--metadata", "channel=phone") == []
+    code, out = several("search", "town", "--agent", "guide", "--metadata", "channel=42", "--json")
+    assert (code, len(json.loads(out))) == (0, 1)
+    several("add", "It rains.", "--user", "ana", "--session", "s1")
+    several("add", "It snows.", "--user", "ana", "--session", "s2")
+    assert texts("--session", "s1", "--session", "s2", "--kind", "turn") == [
+        "It rains.",
+        "It snows.",
+    ]
+
+
+def test_last_week_counts_from_now(filled):
+    _, out = filled("ask", "When did Ana move?", "--user", "ana", "--now", "2026-03-09", "--json")
+    assert json.loads(out)["found"]
+    _, out = filled("ask", "When did Ana move?", "--user", "ana", "--now", "2020-01-01", "--json")
+    assert not json.loads(out)["found"]  # nothing had been said by then
+
+
+def test_a_budget_stops_a_question(filled, server, capsys, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
+    ask = ["ask", "Where does Ana live?", "--user", "ana", "--model", "m", "--base-url", server.url]
+    assert main([*ask, "--budget", "1"]) == 1
+    assert "the cap of 1 tokens" in capsys.readouterr().err
+    assert server.requests == []
+
+
+def test_what_a_list_leaves_out_is_told(run, capsys):
+    Path("chat.jsonl").write_text(
+        "\n".join(json.dumps({"role": "user", "content": f"I am number {n}."}) for n in range(120))
+    )
+    run("add", "--file", "chat.jsonl", "--user", "ana")
+    assert main(["get-all", "--user", "ana", "--kind", "turn"]) == 0
+    listed = capsys.readouterr()
+    assert len(listed.out.splitlines()) == 100
+    assert listed.err == "hymem: … and 20 more; --limit 0 shows all\n"
+    assert main(["get-all", "--user", "ana", "--kind", "turn", "--limit", "0"]) == 0
+    listed = capsys.readouterr()
+    assert (len(listed.out.splitlines()), listed.err) == (120, "")
+
+
+def test_into_a_pipe_each_memory_is_one_line(run):
+    run("add", "Two\nlines\tand a tab " + "long " * 60, "--user", "ana")
+    (line,) = run("get-all", "--user", "ana", "--kind", "turn")[1].splitlines()
+    assert line.split("\t")[-1].startswith("Two lines and a tab long long")
+
+
+def on_a_terminal(arguments: list[str], **environment: str) -> str:
+    """What the command shows on a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    shell = [sys.executable, "-m", "hymem", *arguments]
+    known = {
+        "TERM": "xterm-256color",
+        "COLUMNS": "80",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }
+    done = subprocess.Popen(shell, stdout=theirs, env={**known, **environment})
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other side is closed
+        while piece := os.read(ours, 1 << 16):
+            shown += piece
+    os.close(ours)
+    assert done.wait() == 0
+    return shown.decode()
+
+
+def test_on_a_terminal_there_are_tables_and_no_colour_if_none_is_wanted(run):
+    run("add", "I moved \x1b[2Jto \x07Lyon.", "--user", "ana")
+    coloured = on_a_terminal(["get-all", "--user", "ana"])
+    assert "\x1b[1m" in coloured
+    assert "speaker" in coloured
+    plain = on_a_terminal(["get-all", "--user", "ana"], NO_COLOR="1")
+    assert "\x1b" not in plain
+    assert "I moved ?[2Jto ?Lyon." in plain
+    assert "\x1b[2J" not in coloured + on_a_terminal(["recall", "Lyon?", "--user", "ana"])
+
+
+def test_the_examples_of_the_help_are_taken():
+    examples = [
+        shlex.split(line.strip().split("      ")[0])[1:]
+        for line in _EXAMPLES.splitlines()
+        if line.startswith("  hymem ")
+    ]
+    assert len(examples) > 8
+    for example in examples:
+        _parser().parse_args(example)
