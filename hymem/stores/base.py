@@ -123,7 +123,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Events a worker may extract until ``expires`` (seconds since 1970); ``token`` proves it."""
+    """Events a worker may extract until ``expires``, by ``time.monotonic``; ``token`` proves it."""
 
     token: str
     scope: Scope
@@ -231,7 +231,8 @@ class Store(Protocol):
 
     def lease_events(self, scope: Scope | None, limit: int, seconds: float) -> Lease | None:
         """Take up to ``limit`` pending (or expired) events of one scope; ``None`` if there is no
-        such event. A lease that is not completed in time may be taken by anyone."""
+        such event. A lease, of 60 ``seconds`` at most, that is not completed in time may be taken
+        by anyone."""
         ...
 
     def renew(self, lease: Lease, seconds: float) -> None:

@@ -28,8 +28,15 @@ _EVENT = """
 SELECT e.id, s.name, e.time, e.status, e.attempts, e.error
 FROM events e JOIN sessions s ON s.id = e.session
 """
+# Leases are measured by the machine's monotonic clock: every process has the same, and nobody sets
+# it. It starts anew with the machine; a lease of before then lies in the past, or further ahead
+# than any lease can.
+LONGEST_LEASE = 60.0
 # Spelled as the partial index is, so that SQLite uses it however many events are done.
-_OPEN = "status IN ('pending', 'leased') AND (status = 'pending' OR expires < ?)"
+_OPEN = (
+    "status IN ('pending', 'leased')"
+    " AND (status = 'pending' OR ifnull(expires, 0) NOT BETWEEN ? AND ?)"
+)
 
 
 class Events(Items):
@@ -54,9 +61,10 @@ class Events(Items):
             self._touch(connection, scope_id)
 
     def lease_events(self, scope: Scope | None, limit: int, seconds: float) -> Lease | None:
-        now = clock.time()
         with self._db.write() as connection:
-            where, values = _OPEN, [now]
+            now = clock.monotonic()
+            running = (now, now + LONGEST_LEASE)
+            where, values = _OPEN, [*running]
             if scope is not None:
                 where += " AND scope = ?"
                 values.append(self._scope_id(connection, scope) or -1)
@@ -70,9 +78,9 @@ class Events(Items):
                 return None
             ids = connection.execute(
                 f"SELECT id FROM events WHERE {_OPEN} AND scope = ? ORDER BY id LIMIT ?",
-                (now, first[0], limit),
+                (*running, first[0], limit),
             ).fetchall()
-            token, expires = secrets.token_hex(8), now + seconds
+            token, expires = secrets.token_hex(8), now + min(seconds, LONGEST_LEASE)
             connection.executemany(
                 "UPDATE events SET status = 'leased', token = ?, expires = ? WHERE id = ?",
                 [(token, expires, event_id) for (event_id,) in ids],
@@ -90,7 +98,7 @@ class Events(Items):
         with self._db.write() as connection:
             connection.execute(
                 "UPDATE events SET expires = ? WHERE status = 'leased' AND token = ?",
-                (clock.time() + seconds, lease.token),
+                (clock.monotonic() + min(seconds, LONGEST_LEASE), lease.token),
             )
 
     def complete_event(self, lease: Lease, event_id: int, units: Sequence[NewUnit]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 import pytest
@@ -69,6 +70,35 @@ def test_an_expired_lease_is_taken_over_and_its_loser_changes_nothing(
     assert store.complete_event(quick, event, units) == []
     assert store.status(ANA).units == 1
     assert store.events(ANA)[0].status == "done"
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_a_clock_that_jumps_neither_ends_nor_prolongs_a_lease(
+    store: SQLiteStore, ids: list[int], monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    store.add_events(ANA, [(ids[:2], ids[:2])])
+    held = store.lease_events(ANA, 1, 0.5)
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() + jump)
+    assert store.lease_events(ANA, 1, 60.0) is None
+    time.sleep(0.3)
+    store.renew(held, 0.5)
+    time.sleep(0.3)
+    assert store.lease_events(ANA, 1, 60.0) is None
+    time.sleep(0.3)
+    assert store.lease_events(ANA, 1, 60.0) is not None
+
+
+@pytest.mark.parametrize("clock", [5.0, 2_000_000.0])
+def test_a_lease_of_before_a_restart_of_the_machine_is_free(
+    store: SQLiteStore, ids: list[int], monkeypatch: pytest.MonkeyPatch, clock: float
+) -> None:
+    store.add_events(ANA, [(ids[:2], ids[:2])])
+    monkeypatch.setattr("time.monotonic", lambda: 1_000_000.0)
+    assert store.lease_events(ANA, 1, 60.0) is not None
+    assert store.lease_events(ANA, 1, 60.0) is None
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    assert store.lease_events(ANA, 1, 60.0) is not None
 
 
 def test_a_late_worker_may_finish_what_nobody_took(store: SQLiteStore, ids: list[int]) -> None:
