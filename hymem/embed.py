@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hymem.errors import EncoderError, HyMemError
 from hymem.keys import dense_keys, strip_recalled, windows
 from hymem.types import Encoder, TokenCoder, Turn, Unit
 
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 
     from hymem.stores.base import Store, TokenIds
 
+log = logging.getLogger(__name__)
+
 ITEMS_PER_CALL = 512
+# Any encoder that is up can encode this.
+_PROBE = "hello"
 
 
 class Keys(NamedTuple):
@@ -38,10 +44,10 @@ def unit_key(text: str, max_tokens: int) -> str:
 
 
 def encode_groups(encoder: Encoder, groups: Sequence[Sequence[str]]) -> list[Keys]:
-    """The keys of each group of texts, from one call to the encoder."""
+    """The keys of each group of texts, from one call to the encoder. Raises ``EncoderError``,
+    whatever the encoder raised, ``BudgetError`` and ``PriceError``."""
     texts = [text for group in groups for text in group]
-    rows = encoder.encode(texts)
-    ids = encoder.token_ids(texts) if isinstance(encoder, TokenCoder) else None
+    rows, ids = _keys(encoder, texts)
     split, end = [], 0
     for group in groups:
         here = slice(end, end + len(group))
@@ -75,6 +81,42 @@ def _texts(item: Turn | Unit, max_tokens: int) -> list[str]:
     if isinstance(item, Turn):
         return turn_keys(item.speaker, item.text, max_tokens)
     return [unit_key(item.text, max_tokens)]
+
+
+def encode_each(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[Keys | None]:
+    """As ``encode_items``, but ``None`` for each item that the encoder fails on. Raises
+    ``EncoderError`` when it fails on everything, and is down."""
+    try:
+        return [*encode_items(encoder, items)]
+    except EncoderError as error:
+        _keys(encoder, [_PROBE])
+        if len(items) == 1:
+            log.warning("the encoder fails on the memory %d: %s", items[0].id, error)
+            return [None]
+    half = len(items) // 2
+    return encode_each(encoder, items[:half]) + encode_each(encoder, items[half:])
+
+
+def _keys(encoder: Encoder, texts: Sequence[str]) -> Keys:
+    import numpy as np
+
+    try:
+        rows = np.asarray(encoder.encode(texts) if texts else [], np.float32)
+        ids = encoder.token_ids(texts) if isinstance(encoder, TokenCoder) else None
+    except HyMemError:
+        raise
+    except Exception as error:  # anybody's encoder
+        raise EncoderError(f"{encoder.name}: {type(error).__name__}: {error}") from error
+    if not texts:
+        rows = rows.reshape(0, encoder.dim)
+    if rows.shape != (len(texts), encoder.dim) or not np.isfinite(rows).all():
+        raise EncoderError(
+            f"{encoder.name} returned an array of shape {rows.shape}, or one with numbers that are "
+            f"not finite; expected {(len(texts), encoder.dim)}"
+        )
+    if ids is not None and len(ids) != len(texts):
+        raise EncoderError(f"{encoder.name} returned tokens of {len(ids)} texts for {len(texts)}")
+    return Keys(rows, ids)
 
 
 def reembed(

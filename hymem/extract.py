@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hymem.context import render
 from hymem.dates import annotate, resolve
-from hymem.errors import LLMOutputError
+from hymem.errors import BudgetError, HyMemError, LLMError, LLMOutputError, PriceError
 from hymem.keys import strip_recalled
 from hymem.prompts import load
 from hymem.reading import cited
@@ -55,30 +55,43 @@ class LLMExtractor:
         """This extractor, with its calls counted as stage ``extract``."""
         return LLMExtractor(counter.ambient_llm(self._llm, "extract"))
 
-    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
+    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement] | HyMemError]:
         """One list of statements per event, in order; see ``hymem.types.Extractor``.
 
-        Raises ``LLMError`` when the model cannot be reached, ``LLMOutputError`` when it gives
-        nothing usable.
+        In the place of an event that a call failed for stands its ``LLMError`` (the model cannot be
+        reached), ``LLMOutputError`` (it gives nothing usable), ``BudgetError`` or ``PriceError``;
+        what the other calls gave is kept.
         """
         calls = list(_calls(events))
         found: list[list[Statement]] = [[] for _ in events]
-        for kept, ignored in self._ask_all(calls):
+        failed: dict[int, HyMemError] = {}
+        reads = self._ask_all([turns for _, turns in calls])
+        for (numbers, _), read in zip(calls, reads, strict=True):
+            if isinstance(read, HyMemError):
+                failed |= dict.fromkeys(numbers, read)
+                continue
+            kept, ignored = read
             self.ignored += ignored
             for reply, sources in kept:
                 index, places = _home(events, [turn.id for turn in sources])
                 found[index].append(_statement(reply, sources, places))
-        return found
+        return [failed.get(number, statements) for number, statements in enumerate(found)]
 
-    def _ask_all(self, calls: Sequence[Sequence[Turn]]) -> list[_Read]:
+    def _ask_all(self, calls: Sequence[Sequence[Turn]]) -> list[_Read | HyMemError]:
         """All calls, several at once; the ledger's request at hand is known to each."""
         if len(calls) < 2:
-            return [self._ask(turns) for turns in calls]
+            return [self._try(turns) for turns in calls]
         contexts = [copy_context() for _ in calls]
         with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="hymem-extract") as pool:
             return list(
-                pool.map(lambda context, turns: context.run(self._ask, turns), contexts, calls)
+                pool.map(lambda context, turns: context.run(self._try, turns), contexts, calls)
             )
+
+    def _try(self, turns: Sequence[Turn]) -> _Read | HyMemError:
+        try:
+            return self._ask(turns)
+        except (LLMError, BudgetError, PriceError) as error:
+            return error
 
     def _ask(self, turns: Sequence[Turn]) -> _Read:
         from hymem.prompts.schemas import ExtractReply
@@ -102,24 +115,27 @@ class LLMExtractor:
         return kept, ignored
 
 
-def _calls(events: Sequence[Sequence[Turn]]) -> Iterator[list[Turn]]:
-    """The turns of each call. A turn that two events share is shown once in a call."""
+def _calls(events: Sequence[Sequence[Turn]]) -> Iterator[tuple[list[int], list[Turn]]]:
+    """The numbers of the events that each call is about, and its turns. A turn that two events
+    share is shown once in a call."""
     batch: dict[int, Turn] = {}
+    numbers: list[int] = []
     batch_tokens = 0
-    for event in events:
+    for number, event in enumerate(events):
         turns = [replace(turn, text=strip_recalled(turn.text)) for turn in event]
         turns = [turn for turn in turns if turn.text.strip()]
         tokens = sum(count_many([turn.text for turn in turns]))
         if tokens > BATCH_TOKENS:
-            yield from _split(turns)
+            yield from (([number], portion) for portion in _split(turns))
             continue
         if batch and batch_tokens + tokens > BATCH_TOKENS:
-            yield list(batch.values())
-            batch, batch_tokens = {}, 0
+            yield numbers, list(batch.values())
+            batch, numbers, batch_tokens = {}, [], 0
         batch |= {turn.id: turn for turn in turns}
+        numbers.append(number)
         batch_tokens += tokens
     if batch:
-        yield list(batch.values())
+        yield numbers, list(batch.values())
 
 
 def _split(turns: Sequence[Turn]) -> Iterator[list[Turn]]:

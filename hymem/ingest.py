@@ -10,24 +10,36 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hymem.cost import Ledger, Meter
-from hymem.embed import ITEMS_PER_CALL, Keys, encode_groups, encode_items, turn_keys, unit_key
+from hymem.embed import (
+    ITEMS_PER_CALL,
+    Keys,
+    encode_each,
+    encode_groups,
+    encode_items,
+    turn_keys,
+    unit_key,
+)
 from hymem.errors import (
     BudgetError,
     EncoderError,
     HyMemError,
-    LLMError,
+    LLMOutputError,
+    PriceError,
     StoreClosedError,
     StoreError,
 )
 from hymem.keys import lexical_text, strip_recalled
 from hymem.messages import Said, as_utc
+from hymem.outputs import checked_ranges, checked_statements
+from hymem.retry import Outage, event_pause, is_down
+from hymem.segment import TopicSegmenter
 from hymem.stores.base import Lease, NewTurn, NewUnit, Store
 from hymem.text import terms
 from hymem.tokens import count_many
@@ -47,6 +59,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hymem.stores.base import TokenIds
+
 log = logging.getLogger(__name__)
 
 TURNS_PER_TRANSACTION = 2048
@@ -55,6 +69,8 @@ EVENTS_PER_LEASE = 16
 # A worker renews its lease while it waits for a model; a killed one's events are free so soon.
 LEASE_SECONDS = 15.0
 POLL_SECONDS = 0.1
+# Characters of an error that are kept with its event.
+LONGEST_ERROR = 1000
 # Near-duplicates say the same in almost the same words: same numbers, most terms shared.
 NEAREST = 3
 DUPLICATE_COSINE = 0.92
@@ -92,53 +108,84 @@ class Ingestor:
             more = len(turns) == TURNS_PER_SEGMENTATION
             with self.charging(scope):
                 events = self._cut(scope, turns, close=close and not more)
+                if more and not events:  # one event of so many turns: the rest must come its turn
+                    events = self._cut(scope, turns, close=True)
             self.store.add_events(scope, events)
-            if not more or not events:
+            if not more:
                 return
 
-    def extract(self, scope: Scope | None, keep_going: Callable[[], bool] = lambda: True) -> bool:
-        """Turn pending events (of every scope, if ``None``) into units until none is left or
-        ``keep_going`` says no between two batches. Events whose extraction fails stay in the store
-        as ``failed``.
-
-        False if the model's endpoint is down: what was not yet tried is left pending, because each
-        attempt may take minutes."""
-        while keep_going() and (
-            lease := self.store.lease_events(scope, EVENTS_PER_LEASE, LEASE_SECONDS)
+    def extract(
+        self,
+        scope: Scope,
+        keep_going: Callable[[], bool] = lambda: True,
+        outage: Outage | None = None,
+    ) -> None:
+        """Turn the scope's events that are pending or due again into units, until none is left,
+        ``keep_going`` says no between two batches, or the model's endpoint is down. Events whose
+        extraction fails stay in the store as ``failed``; what was not tried stays pending, because
+        each attempt on an endpoint that is down may take minutes."""
+        outage = outage or Outage()
+        while (
+            not outage.certain
+            and keep_going()
+            and (lease := self.store.lease_events(scope, EVENTS_PER_LEASE, LEASE_SECONDS))
         ):
             with self.charging(lease.scope), self._renewing(lease):
-                if not self._extract_lease(lease):
-                    return False
-        return True
+                self._extract_lease(lease, outage)
 
-    def drain(self, scope: Scope, keep_going: Callable[[], bool] = lambda: True) -> bool:
-        """Segment and extract all of ``scope``, failed events once more included. Waits for what
-        other workers have leased, though not for ever: their events stay visible as ``leased``.
-        False if the model's endpoint is down, or ``keep_going`` says no."""
-        self.store.retry_failed(scope)
-        end = time.monotonic() + 2 * LEASE_SECONDS
-        while True:
-            self.segment(scope, close=True)
-            if not self.extract(scope, keep_going) or not keep_going():
-                return False
-            if scope not in self.store.unfinished() or time.monotonic() > end:
-                return True
-            time.sleep(POLL_SECONDS)
+    def drain(self, scopes: Sequence[Scope], keep_going: Callable[[], bool] = lambda: True) -> None:
+        """Embed, segment and extract all that waits in these scopes; then, once more, what failed
+        before. Waits for what other workers have leased, though not for ever: their events stay
+        visible as ``leased``. Stops where the model's endpoint is down or ``keep_going`` says no.
+
+        A scope that cannot be worked on holds up no other; its error is raised at the end.
+        """
+        outage = Outage()
+        broken: list[Exception] = []
+        failed = {scope: ids for scope in scopes if (ids := self.store.failed(scope))}
+        self.embed_missing(scopes, keep_going)
+
+        def each(scopes: Iterable[Scope], work: Callable[[Scope], None]) -> None:
+            for scope in scopes:
+                if outage.certain or not keep_going():
+                    return
+                try:
+                    work(scope)
+                except StoreClosedError:
+                    raise
+                except Exception as error:
+                    log.warning("a scope could not be worked on: %s", error)
+                    broken.append(error)
+
+        each(scopes, lambda scope: self._drain(scope, keep_going, outage))
+        each(failed, lambda scope: self._retry(scope, failed[scope], keep_going, outage))
+        self.embed_missing(scopes, keep_going)
+        if broken:
+            raise _as_ours(broken[0])
+
+    def embed_missing(
+        self,
+        scopes: Sequence[Scope] | None = None,
+        keep_going: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Encode what was saved or imported without vectors, in these scopes (in all, if ``None``);
+        whether nothing is left that the encoder failed on."""
+        complete = True
+        wanted = None if scopes is None else set(scopes)
+        for scope in self.store.without_vectors():
+            if wanted is None or scope in wanted:
+                try:
+                    complete = self._embed(scope, keep_going) and complete
+                except EncoderError as error:
+                    log.warning("memories still have no vectors: %s", error)
+                    return False
+                except (BudgetError, PriceError) as error:
+                    log.warning("a scope's memories still have no vectors: %s", error)
+        return complete
 
     def charging(self, scope: Scope) -> AbstractContextManager[Meter]:
         """Within this context, the paid calls of encoder and extractor count as the scope's."""
         return self.ledger.meter(scope, scope_budget=self.scope_budget).charging()
-
-    def embed_missing(self) -> int:
-        """Encode what was saved or imported without vectors; how many items."""
-        done = 0
-        while rows := self.store.unembedded(ITEMS_PER_CALL):
-            items = [self._item(scope, item_id) for scope, item_id, _ in rows]
-            found = encode_items(self.encoder, items)
-            for (scope, item_id, _), keys in zip(rows, found, strict=True):
-                self.store.set_vectors(scope, item_id, *keys)
-            done += len(rows)
-        return done
 
     def update(self, scope: Scope, item: Turn | Unit, text: str) -> None:
         """Replace an item's text and its keys. Raises ``NotFoundError``, ``EncoderError``."""
@@ -151,9 +198,41 @@ class Ingestor:
         (tokens,) = count_many([text])
         self.store.update_text(scope, item.id, text, lexical, tokens, *keys)
 
-    def _item(self, scope: Scope, item_id: int) -> Turn | Unit:
-        found: Sequence[Turn | Unit] = self.store.turns(scope, [item_id])
-        return (found or self.store.units(scope, [item_id]))[0]
+    def _drain(self, scope: Scope, keep_going: Callable[[], bool], outage: Outage) -> None:
+        end = time.monotonic() + 2 * LEASE_SECONDS
+        while keep_going() and time.monotonic() < end:
+            self.segment(scope, close=True)
+            self.extract(scope, keep_going, outage)
+            if outage.certain or scope not in self.store.unfinished():
+                return
+            time.sleep(POLL_SECONDS)
+
+    def _retry(
+        self,
+        scope: Scope,
+        failed: Sequence[int],
+        keep_going: Callable[[], bool],
+        outage: Outage,
+    ) -> None:
+        self.store.retry_failed(scope, failed)
+        self.extract(scope, keep_going, outage)
+
+    def _embed(self, scope: Scope, keep_going: Callable[[], bool]) -> bool:
+        complete, after = True, 0
+        while keep_going() and (
+            items := self.store.unembedded(scope, ITEMS_PER_CALL, after_id=after)
+        ):
+            with self.charging(scope):
+                found = encode_each(self.encoder, items)
+            known = [
+                (item.id, *keys)
+                for item, keys in zip(items, found, strict=True)
+                if keys is not None
+            ]
+            self.store.set_vectors(scope, known)
+            complete = complete and len(known) == len(items)
+            after = items[-1].id
+        return complete
 
     def _new_turns(self, said: Sequence[Said]) -> list[NewTurn]:
         texts = [strip_recalled(one.text) for one in said]
@@ -181,8 +260,8 @@ class Ingestor:
     def _keys_or_none(self, groups: Sequence[Sequence[str]]) -> list[Keys] | list[None]:
         try:
             return encode_groups(self.encoder, groups)
-        except EncoderError as error:
-            log.warning("turns are saved without vectors, to be embedded later: %s", error)
+        except (EncoderError, BudgetError, PriceError) as error:
+            log.warning("memories are saved without vectors, to be embedded later: %s", error)
             return [None] * len(groups)
 
     def _cut(
@@ -196,7 +275,7 @@ class Ingestor:
         events = []
         for session_id, members in sessions.items():
             ids = [turn.id for turn in members]
-            ranges = self.segmenter.segment(members, self.store.vectors(scope, ids))
+            ranges = self._ranges(members, self.store.vectors(scope, ids))
             if session_id == newest and not close:
                 ranges = ranges[:-1]
             covered = 0
@@ -204,6 +283,15 @@ class Ingestor:
                 events.append((ids[start:end], ids[max(start, covered) : end]))
                 covered = end
         return events
+
+    def _ranges(self, turns: Sequence[Turn], vectors: NDArray[np.float32]) -> list[tuple[int, int]]:
+        try:
+            return checked_ranges(self.segmenter.segment(turns, vectors), len(turns))
+        except StoreError:
+            raise
+        except Exception as error:  # anybody's segmenter; the turns must not wait for it
+            log.warning("segmenting by rules: %s: %s", type(error).__name__, error)
+            return TopicSegmenter().segment(turns, vectors)
 
     @contextmanager
     def _renewing(self, lease: Lease) -> Iterator[None]:
@@ -226,56 +314,90 @@ class Ingestor:
             done.set()
             thread.join()
 
-    def _extract_lease(self, lease: Lease) -> bool:
-        """Units of the leased events; whether the model's endpoint is up."""
+    def _extract_lease(self, lease: Lease, outage: Outage) -> None:
+        """Complete or fail each event, or give it back where the endpoint is down."""
         turns = [self.store.turns(lease.scope, event.turns) for event in lease.events]
-        results = self._extract_batch(turns)
+        results = self._extract_batch(turns, outage)
         found = [
             _fresh(result, event) if isinstance(result, list) else []
             for event, result in zip(lease.events, results, strict=True)
         ]
         window = self.encoder.max_tokens
-        texts = [[unit_key(one.text, window) for one in statements] for statements in found]
-        try:
-            keys = encode_groups(self.encoder, texts)
-        except (EncoderError, BudgetError) as error:
-            keys, results = [], [error] * len(results)
-        for number, (event, result) in enumerate(zip(lease.events, results, strict=True)):
-            if isinstance(result, HyMemError):
-                log.warning("event %d stays pending: %s", event.id, result)
-                self.store.fail_event(lease, event.id, str(result))
-            else:
-                units = self._units(lease.scope, event, found[number], keys[number])
-                self.store.complete_event(lease, event.id, units)
-        return not any(_is_down(result) for result in results)
+        keys = self._keys_or_none(
+            [[unit_key(one.text, window) for one in statements] for statements in found]
+        )
+        for event, result, statements, held in zip(lease.events, results, found, keys, strict=True):
+            error = result if isinstance(result, Exception) else None
+            if isinstance(result, list):
+                error = self._complete(lease, event, statements, held)
+            if error is not None:
+                self._fail(lease, event, error)
+        if None in results:
+            self.store.give_back(lease)
 
-    def _extract_batch(self, batch: Sequence[Sequence[Turn]]) -> list[list[Statement] | HyMemError]:
-        """Statements per event, or the error that befell it; one bad event spoils no other. Where
-        one event alone finds the endpoint down, the others are not tried."""
+    def _complete(
+        self,
+        lease: Lease,
+        event: Event,
+        statements: Sequence[Statement],
+        keys: Keys | None,
+    ) -> Exception | None:
         try:
-            return list(self.extractor.extract([_without_recalled(turns) for turns in batch]))
-        except (LLMError, BudgetError) as error:
-            if len(batch) == 1:
-                return [error]
-        results: list[list[Statement] | HyMemError] = []
-        for turns in batch:
-            last = results[-1] if results else None
-            results += (
-                [last] if last is not None and _is_down(last) else self._extract_batch([turns])
-            )
+            units = self._units(lease.scope, event, statements, keys)
+            self.store.complete_event(lease, event.id, units)
+        except StoreError:
+            raise
+        except Exception as error:  # whatever was wrong with it, it is this event's
+            return error
+        return None
+
+    def _fail(self, lease: Lease, event: Event, error: Exception) -> None:
+        told = str(error) if isinstance(error, HyMemError) else f"{type(error).__name__}: {error}"
+        log.warning("event %d could not be extracted: %s", event.id, told)
+        pause = event_pause(event.attempts + 1, error)
+        self.store.fail_event(lease, event.id, told[:LONGEST_ERROR], pause)
+
+    def _extract_batch(
+        self, batch: Sequence[Sequence[Turn]], outage: Outage
+    ) -> list[list[Statement] | Exception | None]:
+        """Per event its statements, the error that befell it, or ``None`` if it was not tried. Good
+        replies are kept; what failed among others is tried again alone, so that one bad event
+        spoils no other."""
+        results: list[list[Statement] | Exception | None] = [*self._asked(batch)]
+        for number, result in enumerate(results):
+            if isinstance(result, Exception) and len(batch) > 1:
+                if outage.certain:
+                    results[number] = None
+                    continue
+                results[number] = self._asked([batch[number]])[0]
+            outage.note(is_down(results[number]))
         return results
+
+    def _asked(self, batch: Sequence[Sequence[Turn]]) -> list[list[Statement] | Exception]:
+        try:
+            found = self.extractor.extract([_without_recalled(turns) for turns in batch])
+            results = list(found)
+            if len(results) != len(batch):
+                raise LLMOutputError(f"{len(results)} results for {len(batch)} events")
+        except StoreError:
+            raise
+        except Exception as error:  # anybody's extractor
+            return [error] * len(batch)
+        return [_checked(result, turns) for result, turns in zip(results, batch, strict=True)]
 
     def _units(
         self,
         scope: Scope,
         event: Event,
         statements: Sequence[Statement],
-        found: Keys,
+        found: Keys | None,
     ) -> list[NewUnit]:
         keys = [_fact_key(statement) for statement in statements]
         facts = self.store.current_facts(scope, [key for key in keys if key])
         tokens = count_many([statement.text for statement in statements])
-        copies = self._duplicates(scope, statements, found.vectors)
+        copies: list[int | None] = [None] * len(statements)
+        if found is not None:
+            copies = self._duplicates(scope, statements, found.vectors)
         corrected = _corrected(statements, keys)
         units = []
         for row, (statement, count, key, copy, corrects) in enumerate(
@@ -288,8 +410,8 @@ class Ingestor:
                     text=statement.text,
                     lexical=statement.text,
                     tokens=count,
-                    vector=found.vectors[row],
-                    token_ids=None if found.token_ids is None else found.token_ids[row : row + 1],
+                    vector=None if found is None else found.vectors[row],
+                    token_ids=_row(found, row),
                     time=when,
                     source_turns=tuple(event.turns[i] for i in statement.sources),
                     supersedes=older,
@@ -315,8 +437,26 @@ class Ingestor:
         ]
 
 
-def _is_down(result: list[Statement] | HyMemError) -> bool:
-    return isinstance(result, LLMError) and result.down
+def _row(keys: Keys | None, row: int) -> TokenIds | None:
+    """The tokens of one of the keys, if they are known."""
+    return None if keys is None or keys.token_ids is None else keys.token_ids[row : row + 1]
+
+
+def _as_ours(error: Exception) -> HyMemError:
+    if isinstance(error, HyMemError):
+        return error
+    ours = StoreError(f"a scope could not be worked on: {type(error).__name__}: {error}")
+    ours.__cause__ = error
+    return ours
+
+
+def _checked(result: object, turns: Sequence[Turn]) -> list[Statement] | Exception:
+    if isinstance(result, Exception):
+        return result
+    try:
+        return checked_statements(result, len(turns))
+    except LLMOutputError as error:
+        return error
 
 
 def _without_recalled(turns: Sequence[Turn]) -> list[Turn]:

@@ -159,7 +159,7 @@ class HyMem:
         self._warn_without_ids(scope)
         ids = self._parts.ingestor.append(scope, said)
         if wait:
-            self._parts.ingestor.drain(scope, self._life.is_open)
+            self._parts.ingestor.drain([scope], self._life.is_open)
         elif ids:
             self._notify(scope)
         return ids
@@ -172,13 +172,15 @@ class HyMem:
         agent_id: str | None = None,
         all_scopes: bool = False,
     ) -> Status:
-        """Extract everything that waits in this scope (or in all), failed events once more
-        included; the status afterwards. Events that fail again stay visible there, and so do those
-        not tried because the model's endpoint is down. Raises ``InputError``."""
+        """Extract and embed everything that waits in this scope (or in all), failed events once
+        more included; the status afterwards. Events that fail again stay visible there, and so do
+        those not tried because the model's endpoint is down.
+
+        Raises ``InputError``, and ``StoreError`` for a scope whose data cannot be read, after the
+        others were worked on."""
         scope = scope_or_all(user_id, agent_id, all_scopes)
-        for one in self._store.scopes() if scope is None else [scope]:
-            if not self._parts.ingestor.drain(one, self._life.is_open):
-                break
+        scopes = self._store.scopes() if scope is None else [scope]
+        self._parts.ingestor.drain(scopes, self._life.is_open)
         return self._store.status(scope)
 
     # -- reading --
@@ -478,6 +480,8 @@ class HyMem:
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         self._parts.ingestor.embed_missing()
+        if self._worker is not None:
+            self._worker.resume()
         return count
 
     @_call

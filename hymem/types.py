@@ -73,7 +73,7 @@ class Event:
 
     ``overlap`` are those of its ``turns`` that it repeats from the event before: context only.
     ``status``: ``pending`` (waits for extraction), ``leased`` (a worker is at it), ``done``,
-    ``failed`` (will be tried again by ``flush``; ``error`` says why).
+    ``failed`` (``error`` says why; it is tried again later and later, at last by ``flush`` alone).
     """
 
     id: int
@@ -350,9 +350,13 @@ class Segmenter(Protocol):
 class Extractor(Protocol):
     """Turns events into Level-1 statements."""
 
-    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
-        """One list of statements per event, in order. Raises ``LLMError`` when nothing usable
-        came back: the events then stay pending."""
+    def extract(
+        self, events: Sequence[Sequence[Turn]]
+    ) -> Sequence[Sequence[Statement] | Exception]:
+        """One list of statements per event, in order. In the place of an event that failed alone
+        may stand its error, so that the others keep theirs. Whatever is raised counts for all of
+        them: each is then tried again alone. An ``LLMError`` with ``down`` set says that the
+        model's endpoint is at fault, not the event."""
         ...
 
 

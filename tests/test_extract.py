@@ -148,8 +148,9 @@ def test_only_unknown_sources_is_an_error_so_that_the_event_stays_pending(
     server: OpenAIServer, extractor: LLMExtractor
 ) -> None:
     server.script(reply(said(text="Ana likes tea.", sources=[5])))
-    with pytest.raises(LLMOutputError, match="cites"):
-        extractor.extract([[turn(1, "I like tea.")]])
+    (error,) = extractor.extract([[turn(1, "I like tea.")]])
+    assert isinstance(error, LLMOutputError)
+    assert "cites" in str(error)
 
 
 def test_malformed_replies_are_tried_again_then_an_error(
@@ -158,12 +159,12 @@ def test_malformed_replies_are_tried_again_then_an_error(
     server.script("Sorry?", reply(said(text="Ana likes tea.", sources=[1])))
     assert extractor.extract([[turn(1, "I like tea.")]])[0][0].text == "Ana likes tea."
     server.answer = lambda body: '{"statements": [{"text": "no sources"}]}'
-    with pytest.raises(LLMOutputError):
-        extractor.extract([[turn(1, "I like tea.")]])
-    with pytest.raises(LLMError):
-        LLMExtractor(OpenAIChat("m", base_url="http://127.0.0.1:9/v1", max_retries=0)).extract(
-            [[turn(1, "I like tea.")]]
-        )
+    (error,) = extractor.extract([[turn(1, "I like tea.")]])
+    assert isinstance(error, LLMOutputError)
+    nowhere = OpenAIChat("m", base_url="http://127.0.0.1:9/v1", max_retries=0)
+    (error,) = LLMExtractor(nowhere).extract([[turn(1, "I like tea.")]])
+    assert isinstance(error, LLMError)
+    assert error.down
 
 
 def test_recalled_text_is_not_shown_again(server: OpenAIServer, extractor: LLMExtractor) -> None:
@@ -276,6 +277,38 @@ def test_a_failing_model_loses_nothing_and_is_tried_again(
     server.answer = statements
     status = memory.flush(user_id="ana")
     assert (status.turns, status.units, dict(status.events)["done"]) == (1, 1, 1)
+
+
+def nonsense_on_poison(body: Mapping[str, Any]) -> str:
+    return "nonsense" if "POISON" in str(body["messages"]) else statements(body)
+
+
+def test_one_bad_reply_makes_no_other_be_paid_for_again(
+    server: OpenAIServer, memory: HyMem
+) -> None:
+    server.answer = nonsense_on_poison
+    long = "The harbour was full of small boats. " * 180  # so long that each event has a call
+    for number in range(6):
+        text = f"{'POISON' if number == 2 else 'Number'} {number}. {long}"
+        memory.add(text, user_id="ana", session_id=str(number))
+    status = memory.flush(user_id="ana")
+    assert status.events == {"done": 5, "failed": 1}
+    sent = [last_message(body) for body in server.requests]
+    for number in (0, 1, 3, 4, 5):
+        assert sum(f"Number {number}." in text for text in sent) == 1
+
+
+def test_a_bad_reply_on_one_event_keeps_what_was_said_of_the_next(
+    server: OpenAIServer, extractor: LLMExtractor
+) -> None:
+    server.answer = nonsense_on_poison
+    long = "The harbour was full of small boats. " * 180
+    shared = turn(2, "Shall we go?")
+    events = [[turn(1, f"POISON {long}"), shared], [shared, turn(3, f"Yes. {long}")]]
+    first, second = extractor.extract(events)
+    assert isinstance(first, LLMOutputError)
+    assert isinstance(second, list)
+    assert len(second) == 2
 
 
 def test_a_spent_scope_budget_stops_extraction_and_nothing_else(server: OpenAIServer) -> None:

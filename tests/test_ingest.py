@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 
+from hymem import retry
 from hymem.context import CLOSE, OPEN
 from hymem.cost import Ledger
 from hymem.defaults import default_encoder, open_store
-from hymem.errors import EncoderError, LLMError, LLMOutputError
+from hymem.errors import EncoderError, LLMError, LLMOutputError, StoreError
 from hymem.ingest import Ingestor
 from hymem.messages import parse_messages
 from hymem.segment import TopicSegmenter
@@ -132,7 +134,7 @@ def test_one_poisoned_event_spoils_no_other_and_stays_visible(store):
     assert "no JSON" in (failed.error or "")
     assert len(store.list_units(ANA)) == 2
     extractor.poisonous = False
-    store.retry_failed(ANA)
+    store.retry_failed(ANA, store.failed(ANA))
     settle(ingestor)
     assert store.status(ANA).events == {"done": 3}
     assert len(store.list_units(ANA)) == 3
@@ -153,12 +155,149 @@ def test_an_endpoint_that_is_down_is_not_tried_event_by_event(store):
     ingestor = make(store, extractor)
     for number in range(20):
         say(ingestor, f"I like the number {number}.", session=f"s{number}")
-    assert not ingestor.drain(ANA)
-    assert extractor.calls == 2  # the batch, then one event alone
-    assert store.status(ANA).events == {"failed": 16, "pending": 4}
+    ingestor.drain([ANA])
+    assert extractor.calls == 3  # the batch, then two events alone
+    assert store.status(ANA).events == {"failed": 2, "pending": 18}
     extractor.down = False
-    assert ingestor.drain(ANA)
+    ingestor.drain([ANA])
     assert store.status(ANA).events == {"done": 20}
+
+
+BEN, CAT = Scope("ben"), Scope("cat")
+
+
+def tell(ingestor: Ingestor, scope: Scope, *texts: str) -> None:
+    for number, text in enumerate(texts):
+        ingestor.append(scope, parse_messages(text, session_id=str(number)))
+
+
+ODD = [
+    TypeError("an integer is required"),
+    RecursionError(),
+    MemoryError(),
+    LLMError("refused"),
+    LLMError("500", down=True),
+    [],
+    None,
+    "nonsense",
+    [["a statement"]],
+    [[Statement("x", (7,))]],
+    [[Statement("x", (-1,))]],
+    [[Statement(5, (0,))]],  # type: ignore[arg-type]
+    [[Statement("x", (0,), "yesterday")]],  # type: ignore[arg-type]
+    [[Statement("x", None)]],  # type: ignore[arg-type]
+    [None],
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_an_event_that_provokes_anything_at_all_fails_alone(store, odd):
+    class Odd(EveryTurn):
+        def extract(self, events):
+            if any("poison" in turn.text for turns in events for turn in turns):
+                if isinstance(odd, Exception):
+                    raise odd
+                return odd
+            return super().extract(events)
+
+    ingestor = make(store, Odd())
+    tell(ingestor, ANA, "poison")
+    tell(ingestor, BEN, "I like rain.", "This is poison.", "I like snow.")
+    tell(ingestor, CAT, "I like fog.")
+    ingestor.drain([ANA, BEN, CAT])
+    assert store.status(ANA).events == {"failed": 1}
+    assert store.status(BEN).events == {"done": 2, "failed": 1}
+    assert store.status(CAT).events == {"done": 1}
+    assert store.status(BEN).last_error
+
+
+def test_a_statement_no_database_could_hold_is_cleaned(store):
+    class Surrogate(EveryTurn):
+        def extract(self, events):
+            return [[Statement("bad \ud800 text", (0,), None, "a\ud800", "b\ud800")]]
+
+    ingestor = make(store, Surrogate())
+    tell(ingestor, ANA, "hello")
+    ingestor.drain([ANA])
+    assert [unit.text for unit in store.list_units(ANA)] == ["bad \ufffd text"]
+
+
+def test_events_that_bring_the_endpoint_down_hold_up_others_once_at_most(store):
+    class Fragile(EveryTurn):
+        def extract(self, events):
+            if any("poison" in turn.text for turns in events for turn in turns):
+                raise LLMError("502", down=True)
+            return super().extract(events)
+
+    ingestor = make(store, Fragile())
+    tell(ingestor, ANA, "poison", "more poison", "I like hail.")
+    tell(ingestor, BEN, "I like rain.")
+    ingestor.drain([ANA, BEN])
+    ingestor.drain([ANA, BEN])
+    assert store.status(ANA).events == {"done": 1, "failed": 2}
+    assert store.status(BEN).events == {"done": 1}
+
+
+def test_a_failed_event_waits_longer_and_longer_and_is_at_last_given_up(store):
+    extractor = EveryTurn()
+    ingestor = make(store, extractor)
+    tell(ingestor, ANA, "This is poison.")
+    waits = []
+    for _ in range(retry.MOST_ATTEMPTS):
+        ingestor.drain([ANA])
+        due = store.next_try()
+        waits.append(None if due is None else round(due - time.time()))
+    assert waits == [15, 60, 240, 960, 3600, 3600, 3600, None]
+    assert store.status(ANA).given_up == 1
+    assert "no JSON" in store.status(ANA).last_error
+    extractor.poisonous = False
+    ingestor.drain([ANA])  # a flush tries it all the same
+    assert store.status(ANA).events == {"done": 1}
+
+
+def test_a_damaged_scope_holds_up_no_other_and_says_so(store):
+    ingestor = make(store, EveryTurn())
+    for scope in (ANA, BEN):
+        tell(ingestor, scope, "I like rain.")
+        ingestor.segment(scope, close=True)
+    with store._db.write() as connection:
+        connection.execute("UPDATE events SET time = 'garbage' WHERE scope = 1")
+    with pytest.raises(StoreError):
+        ingestor.drain([ANA, BEN])
+    assert store.status(BEN).events == {"done": 1}
+
+
+class Cuts:
+    """A segmenter that returns whatever it was given, or raises it."""
+
+    def __init__(self, ranges) -> None:
+        self.ranges = ranges
+
+    def segment(self, turns, vectors):
+        if isinstance(self.ranges, Exception):
+            raise self.ranges
+        return self.ranges
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [ZeroDivisionError(), None, [], [(0, 1)], [(1, 3)], [(0, 2), (1, 2), (2, 3)], [(0, 9)], "ab"],
+    ids=str,
+)
+def test_a_segmenter_that_fails_is_replaced_by_rules(store, ranges):
+    ingestor = replace(make(store, EveryTurn()), segmenter=Cuts(ranges))
+    say(ingestor, "I like rain.", "I like hail.", "I like snow.")
+    ingestor.drain([ANA])
+    assert store.status(ANA).unsegmented == 0
+    assert len(store.list_units(ANA)) == 3
+
+
+def test_one_event_of_very_many_turns_is_cut_all_the_same(store, monkeypatch):
+    monkeypatch.setattr("hymem.ingest.TURNS_PER_SEGMENTATION", 4)
+    ingestor = replace(make(store, EveryTurn()), segmenter=Cuts([(0, 4)]))
+    say(ingestor, *(f"Number {n}." for n in range(8)))
+    ingestor.drain([ANA])
+    assert store.status(ANA).unsegmented == 0
 
 
 def test_a_newer_fact_supersedes_the_older_whatever_the_order_of_arrival(store):
@@ -214,12 +353,63 @@ def test_turns_survive_an_encoder_out_of_reach_and_are_embedded_later(store):
     assert store.status(ANA).unembedded == 1
     assert list(store.candidates(ANA, None, "Quito", 5).ids) == [turn]
     settle(ingestor)
-    assert store.status(ANA).events == {"failed": 1}
+    assert store.status(ANA).events == {"done": 1}  # a reply that was paid for is kept
+    assert store.status(ANA).unembedded == 2
+    assert not ingestor.embed_missing()
     encoder.cut = False
-    assert ingestor.embed_missing() == 1
+    assert ingestor.embed_missing([BEN])
+    assert store.status(ANA).unembedded == 2
+    assert ingestor.embed_missing()
     assert store.status(ANA).unembedded == 0
     found = store.candidates(ANA, ENCODER.encode(["I fly to Quito on Monday."])[0], "", 5)
     assert found.dense.max() > 0.7  # its key also names the speaker
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda texts: ENCODER.encode(texts)[:-1],
+        lambda texts: ENCODER.encode(texts)[:, :5],
+        lambda texts: ENCODER.encode(texts) * float("nan"),
+        lambda texts: [["a"] * ENCODER.dim] * len(texts),
+        lambda texts: None,
+        lambda texts: texts[len(texts)],
+    ],
+)
+def test_an_encoder_that_fails_on_one_text_leaves_the_others_their_vectors(store, answer):
+    class Odd(Unreachable):
+        def encode(self, texts):
+            if any("venom" in text for text in texts):
+                return answer(texts)
+            return ENCODER.encode(texts)
+
+    ingestor = make(store, EveryTurn(), Odd())
+    say(ingestor, *(f"Number {n}." for n in range(40)), "venom", "The last one.")
+    ingestor.append(BEN, parse_messages("I like rain."))
+    assert store.status(ANA).unembedded == 42
+    ingestor.drain([ANA, BEN])
+    assert [item.text for item in store.unembedded(ANA, 99)] == [
+        "venom",
+        "Ana said venom",
+    ]
+    assert store.status(BEN).unembedded == 0
+
+
+def test_vectors_are_added_beside_deletes(store):
+    encoder = Unreachable()
+    ingestor = make(store, EveryTurn(), encoder)
+    ids = say(ingestor, *(f"Number {n}." for n in range(20)))
+
+    class DeletesMeanwhile(Unreachable):
+        def encode(self, texts):
+            for item_id in ids[::2]:
+                store.delete(ANA, item_id)
+            ids.clear()
+            return ENCODER.encode(texts)
+
+    assert make(store, EveryTurn(), DeletesMeanwhile()).embed_missing()
+    assert store.status(ANA).unembedded == 0
+    assert store.status(ANA).turns == 10
 
 
 def test_a_turn_deleted_during_extraction_leaves_no_unit_behind(store):

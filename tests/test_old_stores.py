@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,18 @@ class OtherWords(Plain):
 
     def token_codes(self, ids: NDArray[np.uint16]) -> NDArray[np.float32]:
         return ENCODER.token_codes(ids - np.uint16(1))
+
+
+def test_failed_events_of_an_old_store_are_due_at_once(old: Path) -> None:
+    connection = sqlite3.connect(old)
+    connection.execute("UPDATE events SET status = 'failed'")
+    connection.commit()
+    connection.close()
+    with HyMem(old, llm=None, background=False) as memory:
+        status = memory.status(user_id="ana")
+        assert status.given_up == 0
+        assert status.next_try is not None
+        assert status.next_try < datetime.now(UTC)
 
 
 @pytest.fixture

@@ -4,10 +4,14 @@ import time
 from collections.abc import Callable
 
 import pytest
-from test_ingest import ANA, ENCODER, EveryTurn, make, say
+from test_ingest import ANA, ENCODER, EveryTurn, Unreachable, make, say
 
+import hymem.retry
 import hymem.worker
 from hymem.defaults import open_store
+from hymem.errors import LLMError
+from hymem.messages import parse_messages
+from hymem.types import Scope
 from hymem.worker import Worker
 
 
@@ -21,6 +25,8 @@ def store(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(hymem.worker, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(hymem.retry, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(hymem.worker, "FIRST_SECONDS", 0.05)
 
 
 def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
@@ -52,23 +58,100 @@ def test_what_another_process_left_is_resumed(store, quick):
     worker.stop()
 
 
-def test_the_thread_survives_a_broken_extractor(store, quick, caplog):
-    class Broken(EveryTurn):
-        broken = True
+class Failing(EveryTurn):
+    """Fails in some way until it is mended."""
 
-        def extract(self, events):
-            if self.broken:
-                self.broken = False
-                raise ZeroDivisionError
-            return super().extract(events)
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error: Exception | None = error
+        self.calls = 0
 
-    ingestor = make(store, Broken())
+    def extract(self, events):
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        return super().extract(events)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), LLMError("503", down=True)], ids=str)
+def test_what_failed_is_tried_again_behind_add_and_in_a_new_process(store, quick, error):
+    extractor = Failing(error)
+    ingestor = make(store, extractor)
     worker = Worker(ingestor)
-    say(ingestor, "one", session="s1")
+    for number in range(3):
+        say(ingestor, f"Number {number}.", session=f"s{number}", day=number + 1)
     worker.notify(ANA)
-    assert until(lambda: "background extraction stopped" in caplog.text)
-    say(ingestor, "two", session="s2", day=2)
+    assert until(lambda: store.status(ANA).events.get("failed", 0) > 0)
+    extractor.error = None
+    assert until(lambda: store.status(ANA).events == {"done": 3})
+    extractor.error = error
+    say(ingestor, "one more", session="s4", day=9)
     worker.notify(ANA)
+    assert until(lambda: store.status(ANA).events.get("failed", 0) > 0)
+    worker.stop()
+    new = Worker(make(store, EveryTurn()))
+    new.resume()
+    assert until(lambda: store.status(ANA).events == {"done": 4})
+    new.stop()
+
+
+def test_an_endpoint_that_is_down_is_left_alone_for_longer_and_longer(store, quick):
+    extractor = Failing(LLMError("503", down=True))
+    ingestor = make(store, extractor)
+    worker = Worker(ingestor)
+    for number in range(3):
+        say(ingestor, f"Number {number}.", session=f"s{number}", day=number + 1)
+    worker.notify(ANA)
+    assert until(lambda: extractor.calls >= 3)
+    for _ in range(20):
+        worker.notify(ANA)
+        time.sleep(0.05)
+    assert extractor.calls < 20
+    worker.stop()
+
+
+def test_vectors_owed_are_added_behind_add_and_in_a_new_process(store, quick):
+    encoder = Unreachable()
+    ingestor = make(store, EveryTurn(), encoder)
+    worker = Worker(ingestor)
+    say(ingestor, "I have a parrot.")
+    worker.notify(ANA)
+    assert until(lambda: store.status(ANA).units == 1)
+    assert store.status(ANA).unembedded == 2
+    encoder.cut = False
+    assert until(lambda: store.status(ANA).unembedded == 0)
+    encoder.cut = True
+    say(ingestor, "I have a dog.", session="s2", day=2)
+    worker.stop()
+    new = Worker(make(store, EveryTurn()))
+    new.resume()
+    assert until(lambda: store.status(ANA).unembedded == 0)
+    new.stop()
+
+
+def test_a_damaged_scope_holds_up_no_other(store, quick):
+    ingestor = make(store, EveryTurn())
+    worker = Worker(ingestor)
+    other = Scope("ben")
+    for scope in (ANA, other):
+        ingestor.append(scope, parse_messages("I have a parrot."))
+        ingestor.segment(scope, close=True)
+    with store._db.write() as connection:
+        connection.execute("UPDATE events SET time = 'garbage' WHERE scope = 1")
+    worker.resume()
+    assert until(lambda: store.status(other).units == 1)
+    worker.stop()
+
+
+def test_the_thread_survives_a_store_that_fails(store, quick, caplog, monkeypatch):
+    ingestor = make(store, EveryTurn())
+    worker = Worker(ingestor)
+    without_vectors = store.without_vectors
+    monkeypatch.setattr(store, "without_vectors", lambda: 1 / 0)
+    say(ingestor, "I have a parrot.")
+    worker.notify(ANA)
+    assert until(lambda: "stopped for a while" in caplog.text)
+    monkeypatch.setattr(store, "without_vectors", without_vectors)
     assert until(lambda: store.status(ANA).units == 1)
     worker.stop()
 

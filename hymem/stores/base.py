@@ -43,15 +43,16 @@ class NewTurn:
 
 @dataclass(frozen=True, slots=True)
 class NewUnit:
-    """A unit to store. ``supersedes``, ``superseded_by`` and ``duplicate_of`` name existing units
+    """A unit to store. ``vector`` is ``float32[dim]``, or ``None`` as for a turn, and ``token_ids``
+    are of this one key. ``supersedes``, ``superseded_by`` and ``duplicate_of`` name existing units
     of the scope, ``corrects`` one by its place among the units stored with this one. ``fact`` is
-    the key of a fact that can change ("ana/home city"); the current units
-    of a key are found with ``Store.current_facts``. ``token_ids`` as for a turn: of its one key."""
+    the key of a fact that can change ("ana/home city"); the current units of a key are found with
+    ``Store.current_facts``."""
 
     text: str
     lexical: str
     tokens: int
-    vector: NDArray[np.float32]
+    vector: NDArray[np.float32] | None
     time: datetime | None
     source_turns: tuple[int, ...]
     supersedes: tuple[int, ...] = ()
@@ -110,7 +111,11 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Counts of a scope (or of the whole store). ``unembedded`` turns await the encoder."""
+    """Counts of a scope (or of the whole store). ``unembedded`` turns and units await the encoder.
+
+    Of the failed events, ``given_up`` are tried again by ``flush`` alone, the others by themselves
+    from ``next_try`` on; ``last_error`` is why the newest of them failed.
+    """
 
     turns: int
     units: int
@@ -119,6 +124,9 @@ class Status:
     unembedded: int
     sessions: int
     scopes: int
+    given_up: int = 0
+    next_try: datetime | None = None
+    last_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +238,10 @@ class Store(Protocol):
         ...
 
     def lease_events(self, scope: Scope | None, limit: int, seconds: float) -> Lease | None:
-        """Take up to ``limit`` pending (or expired) events of one scope; ``None`` if there is no
-        such event. A lease, of 60 ``seconds`` at most, that is not completed in time may be taken
-        by anyone."""
+        """Take up to ``limit`` events of one scope that are pending, whose lease has expired, or
+        that failed and are due again; ``None`` if there are none. A lease, of 60 ``seconds`` at
+        most, that is not completed in time may be taken by anyone. What was tried before comes last
+        and alone, so that it can spoil no other."""
         ...
 
     def renew(self, lease: Lease, seconds: float) -> None:
@@ -252,11 +261,32 @@ class Store(Protocol):
         without such units are absent."""
         ...
 
-    def fail_event(self, lease: Lease, event_id: int, error: str) -> None:
-        """Give the event back as ``failed`` with one attempt more; ``retry_failed`` reopens it."""
+    def fail_event(
+        self, lease: Lease, event_id: int, error: str, retry_in: float | None = None
+    ) -> None:
+        """Give the event back as ``failed`` with one attempt more. It may be leased again after
+        ``retry_in`` seconds; if that is ``None``, only after ``retry_failed``."""
         ...
 
-    def retry_failed(self, scope: Scope | None) -> int: ...
+    def give_back(self, lease: Lease) -> None:
+        """Give back, as ``pending``, what of a lease is neither completed nor failed."""
+        ...
+
+    def due(self) -> list[Scope]:
+        """The scopes with failed events that may be leased again."""
+        ...
+
+    def next_try(self) -> float | None:
+        """When the first failed event may be leased again, in seconds since 1970."""
+        ...
+
+    def failed(self, scope: Scope) -> list[int]:
+        """Ids of the scope's failed events."""
+        ...
+
+    def retry_failed(self, scope: Scope, ids: Sequence[int]) -> None:
+        """Make these events pending, if they are failed."""
+        ...
 
     def unfinished(self) -> list[Scope]:
         """The scopes with turns to segment or events to extract (leased ones included, failed ones
@@ -265,17 +295,20 @@ class Store(Protocol):
 
     def events(self, scope: Scope, ids: Sequence[int] | None = None) -> list[Event]: ...
 
-    def unembedded(self, limit: int) -> list[tuple[Scope, int, str]]:
-        """(scope, item id, text) of items without vectors."""
+    def without_vectors(self) -> list[Scope]:
+        """The scopes that have items without vectors."""
+        ...
+
+    def unembedded(self, scope: Scope, limit: int, *, after_id: int = 0) -> list[Turn | Unit]:
+        """The first items without vectors, by id."""
         ...
 
     def set_vectors(
-        self,
-        scope: Scope,
-        item_id: int,
-        vectors: NDArray[np.float32],
-        token_ids: TokenIds | None = None,
-    ) -> None: ...
+        self, scope: Scope, keys: Sequence[tuple[int, NDArray[np.float32], TokenIds | None]]
+    ) -> None:
+        """(item id, ``float32[keys, dim]``, their tokens), in one transaction. Items that are gone
+        or have vectors by now, perhaps of another text, are left as they are."""
+        ...
 
     # -- token ids that an older version of the store did not keep --
     def uncoded(self, limit: int) -> list[Turn | Unit]:

@@ -186,8 +186,8 @@ class Edits(Matching):
             for (unit,) in units:
                 self._remove(connection, scope_id, unit)
             connection.execute(
-                "UPDATE events SET status = 'pending', error = NULL, token = NULL, expires = NULL"
-                " WHERE id = ?",
+                "UPDATE events SET status = 'pending', attempts = 0, error = NULL, token = NULL,"
+                " expires = NULL WHERE id = ?",
                 (event,),
             )
 

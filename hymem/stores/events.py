@@ -32,10 +32,14 @@ FROM events e JOIN sessions s ON s.id = e.session
 # it. It starts anew with the machine; a lease of before then lies in the past, or further ahead
 # than any lease can.
 LONGEST_LEASE = 60.0
+# Failed events wait by the clock on the wall, since the machine may start anew meanwhile. One that
+# is due later than any may be was written before that clock was set back.
+LONGEST_WAIT = 2 * 3600.0
 # Spelled as the partial index is, so that SQLite uses it however many events are done.
 _OPEN = (
-    "status IN ('pending', 'leased')"
-    " AND (status = 'pending' OR ifnull(expires, 0) NOT BETWEEN ? AND ?)"
+    "status IN ('pending', 'leased', 'failed') AND (status = 'pending'"
+    " OR (status = 'leased' AND ifnull(expires, 0) NOT BETWEEN ? AND ?)"
+    " OR (status = 'failed' AND expires NOT BETWEEN ? AND ?))"
 )
 
 
@@ -62,31 +66,34 @@ class Events(Items):
 
     def lease_events(self, scope: Scope | None, limit: int, seconds: float) -> Lease | None:
         with self._db.write() as connection:
-            now = clock.monotonic()
-            running = (now, now + LONGEST_LEASE)
-            where, values = _OPEN, [*running]
+            now, closed = clock.monotonic(), _closed()
+            where, values = _OPEN, [*closed]
             if scope is not None:
                 where += " AND scope = ?"
                 values.append(self._scope_id(connection, scope) or -1)
             first = connection.execute(
                 # By id alone SQLite would walk past every finished event.
-                f"SELECT scope FROM events INDEXED BY events_open WHERE {where}"
-                " ORDER BY id LIMIT 1",
+                f"SELECT scope, attempts > 0, id FROM events INDEXED BY events_open WHERE {where}"
+                " ORDER BY attempts > 0, id LIMIT 1",
                 values,
             ).fetchone()
             if first is None:
                 return None
-            ids = connection.execute(
-                f"SELECT id FROM events WHERE {_OPEN} AND scope = ? ORDER BY id LIMIT ?",
-                (*running, first[0], limit),
-            ).fetchall()
+            scope_id, tried, event_id = first
+            ids = [(event_id,)]
+            if not tried:
+                ids = connection.execute(
+                    f"SELECT id FROM events WHERE {_OPEN} AND scope = ? AND attempts = 0"
+                    " ORDER BY id LIMIT ?",
+                    (*closed, scope_id, limit),
+                ).fetchall()
             token, expires = secrets.token_hex(8), now + min(seconds, LONGEST_LEASE)
             connection.executemany(
                 "UPDATE events SET status = 'leased', token = ?, expires = ? WHERE id = ?",
                 [(token, expires, event_id) for (event_id,) in ids],
             )
             user, agent = connection.execute(
-                "SELECT user_id, agent_id FROM scopes WHERE id = ?", first
+                "SELECT user_id, agent_id FROM scopes WHERE id = ?", (scope_id,)
             ).fetchone()
             rows = connection.execute(
                 f"{_EVENT} WHERE e.id IN ({marks(ids)}) ORDER BY e.id", [row[0] for row in ids]
@@ -103,7 +110,8 @@ class Events(Items):
 
     def complete_event(self, lease: Lease, event_id: int, units: Sequence[NewUnit]) -> list[int]:
         for unit in units:
-            check_keys(unit.vector[None], self.dim)
+            if unit.vector is not None:
+                check_keys(unit.vector[None], self.dim)
         with self._db.write() as connection:
             self._check_encoder(connection)
             held = self._held(connection, lease, event_id)
@@ -124,22 +132,61 @@ class Events(Items):
             self._touch(connection, scope_id)
         return ids
 
-    def fail_event(self, lease: Lease, event_id: int, error: str) -> None:
+    def fail_event(
+        self, lease: Lease, event_id: int, error: str, retry_in: float | None = None
+    ) -> None:
         with self._db.write() as connection:
             if self._held(connection, lease, event_id) is not None:
                 connection.execute(
                     "UPDATE events SET status = 'failed', attempts = attempts + 1, error = ?,"
-                    " token = NULL, expires = NULL WHERE id = ?",
-                    (clean_text(error), event_id),
+                    " token = NULL, expires = ? WHERE id = ?",
+                    (
+                        clean_text(error),
+                        None if retry_in is None else clock.time() + retry_in,
+                        event_id,
+                    ),
                 )
 
-    def retry_failed(self, scope: Scope | None) -> int:
+    def give_back(self, lease: Lease) -> None:
         with self._db.write() as connection:
-            query = "UPDATE events SET status = 'pending' WHERE status = 'failed'"
-            if scope is None:
-                return connection.execute(query).rowcount
+            connection.execute(
+                "UPDATE events SET status = 'pending', token = NULL, expires = NULL"
+                " WHERE status = 'leased' AND token = ?",
+                (lease.token,),
+            )
+
+    def due(self) -> list[Scope]:
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT user_id, agent_id FROM scopes WHERE id IN (SELECT scope FROM events"
+                f" WHERE status = 'failed' AND {_OPEN}) ORDER BY id",
+                _closed(),
+            ).fetchall()
+        return [Scope(user, agent) for user, agent in rows]
+
+    def next_try(self) -> float | None:
+        with self._db.read() as connection:
+            (due,) = connection.execute(
+                "SELECT min(expires) FROM events WHERE status = 'failed'"
+            ).fetchone()
+        return None if due is None else float(due)
+
+    def failed(self, scope: Scope) -> list[int]:
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT id FROM events WHERE status = 'failed' AND scope = ? ORDER BY id",
+                (self._scope_id(connection, scope),),
+            ).fetchall()
+        return [event_id for (event_id,) in rows]
+
+    def retry_failed(self, scope: Scope, ids: Sequence[int]) -> None:
+        with self._db.write() as connection:
             scope_id = self._scope_id(connection, scope)
-            return connection.execute(f"{query} AND scope = ?", (scope_id,)).rowcount
+            connection.executemany(
+                "UPDATE events SET status = 'pending', expires = NULL"
+                " WHERE id = ? AND status = 'failed' AND scope = ?",
+                [(event_id, scope_id) for event_id in ids],
+            )
 
     def unfinished(self) -> list[Scope]:
         with self._db.read() as connection:
@@ -265,3 +312,9 @@ class Events(Items):
         if row is not None:
             self._record(connection, scope_id, older, "supersede", row[0])
             self._changed(connection, scope_id, older)
+
+
+def _closed() -> tuple[float, float, float, float]:
+    """The values of ``_OPEN``: from when to when a lease is held, and a failed event not due."""
+    monotonic, now = clock.monotonic(), clock.time()
+    return monotonic, monotonic + LONGEST_LEASE, now, now + LONGEST_WAIT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ VALUES (?, 'turn', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 _INSERT_UNIT = """
 INSERT INTO items (scope, kind, session, position, event, time, seconds, tokens, fact,
                    superseded_by, duplicate_of, embedded, created, terms, metadata, text, lexical)
-VALUES (?, 'unit', ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
+VALUES (?, 'unit', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -128,33 +129,42 @@ class Items(Core):
             rows = self._list(connection, scope, "unit", UNIT_COLUMNS, where, limit, after_id)
             return units_from_rows(connection, rows)
 
-    def unembedded(self, limit: int) -> list[tuple[Scope, int, str]]:
+    def without_vectors(self) -> list[Scope]:
         with self._db.read() as connection:
             rows = connection.execute(
-                "SELECT c.user_id, c.agent_id, i.id, i.text FROM items i"
-                " JOIN scopes c ON c.id = i.scope WHERE i.embedded = 0 LIMIT ?",
-                (limit,),
+                "SELECT user_id, agent_id FROM scopes WHERE id IN ("
+                " SELECT scope FROM items WHERE embedded = 0) ORDER BY id"
             ).fetchall()
-        return [(Scope(user, agent), item_id, text) for user, agent, item_id, text in rows]
+        return [Scope(user, agent) for user, agent in rows]
+
+    def unembedded(self, scope: Scope, limit: int, *, after_id: int = 0) -> list[Turn | Unit]:
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT id, kind FROM items WHERE scope = ? AND embedded = 0 AND id > ?"
+                " ORDER BY id LIMIT ?",
+                (self._scope_id(connection, scope), after_id, limit),
+            ).fetchall()
+            return [self._described(connection, item_id, kind) for item_id, kind in rows]
 
     def set_vectors(
-        self,
-        scope: Scope,
-        item_id: int,
-        vectors: NDArray[np.float32],
-        token_ids: TokenIds | None = None,
+        self, scope: Scope, keys: Sequence[tuple[int, NDArray[np.float32], TokenIds | None]]
     ) -> None:
-        check_keys(vectors, self.dim, token_ids)
+        for _, vectors, token_ids in keys:
+            check_keys(vectors, self.dim, token_ids)
         with self._db.write() as connection:
             self._check_encoder(connection)
             scope_id = self._scope_id(connection, scope)
-            done = connection.execute(
-                "UPDATE items SET embedded = 1 WHERE id = ? AND scope = ?", (item_id, scope_id)
-            )
-            if scope_id is not None and done.rowcount:
-                put_keys(connection, item_id, vectors, token_ids)
-                self._changed(connection, scope_id, item_id)
-                self._touch(connection, scope_id)
+            if scope_id is None:
+                return
+            for item_id, vectors, token_ids in keys:
+                waiting = connection.execute(
+                    "UPDATE items SET embedded = 1 WHERE id = ? AND scope = ? AND embedded = 0",
+                    (item_id, scope_id),
+                )
+                if waiting.rowcount:
+                    put_keys(connection, item_id, vectors, token_ids)
+                    self._changed(connection, scope_id, item_id)
+            self._touch(connection, scope_id)
 
     def scopes(self) -> list[Scope]:
         with self._db.read() as connection:
@@ -175,6 +185,13 @@ class Items(Core):
             events = connection.execute(
                 f"SELECT status, count(*) FROM events WHERE 1{where} GROUP BY status", values
             ).fetchall()
+            failed = f"FROM events WHERE status = 'failed'{where}"
+            given_up, due = connection.execute(
+                f"SELECT ifnull(sum(expires IS NULL), 0), min(expires) {failed}", values
+            ).fetchone()
+            last = connection.execute(
+                f"SELECT error {failed} ORDER BY id DESC LIMIT 1", values
+            ).fetchone()
             (scopes,) = connection.execute(
                 "SELECT count(*) FROM scopes" + ("" if scope_id is None else " WHERE id = ?"),
                 values,
@@ -187,6 +204,9 @@ class Items(Core):
                 unembedded=count("items", "embedded = 0"),
                 sessions=count("sessions"),
                 scopes=scopes,
+                given_up=given_up,
+                next_try=None if due is None else datetime.fromtimestamp(due, UTC),
+                last_error=None if last is None else last[0],
             )
 
     def _insert_unit(
@@ -213,6 +233,7 @@ class Items(Core):
                 clean(unit.fact),
                 unit.superseded_by,
                 unit.duplicate_of,
+                unit.vector is not None,
                 clock.time(),
                 terms_blob(lexical),
                 metadata_to_text(unit.metadata),
@@ -221,7 +242,8 @@ class Items(Core):
             ),
         )
         unit_id = int(made.lastrowid or 0)
-        put_keys(connection, unit_id, unit.vector[None], unit.token_ids)
+        if unit.vector is not None:
+            put_keys(connection, unit_id, unit.vector[None], unit.token_ids)
         return unit_id
 
     def _next_position(self, connection: sqlite3.Connection, scope_id: int) -> int:
@@ -238,6 +260,12 @@ class Items(Core):
             (scope_id, clean_text(source_id)),
         ).fetchone()
         return None if row is None else int(row[0])
+
+    def _described(self, connection: sqlite3.Connection, item_id: int, kind: str) -> Turn | Unit:
+        columns = TURN_COLUMNS if kind == "turn" else UNIT_COLUMNS
+        query = f"SELECT {columns} {FROM_ITEMS} WHERE i.id = ?"
+        rows = connection.execute(query, (item_id,)).fetchall()
+        return turn_from_row(rows[0]) if kind == "turn" else units_from_rows(connection, rows)[0]
 
     def _by_id(
         self,

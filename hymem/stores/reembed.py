@@ -11,14 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hymem.stores.items import Items, check_keys, insert_keys
-from hymem.stores.rows import (
-    FROM_ITEMS,
-    TURN_COLUMNS,
-    UNIT_COLUMNS,
-    ids_to_blob,
-    turn_from_row,
-    units_from_rows,
-)
+from hymem.stores.rows import ids_to_blob
 from hymem.types import Scope, Turn, Unit
 
 if TYPE_CHECKING:
@@ -41,7 +34,7 @@ class Reembedding(Items):
                 (limit,),
             ).fetchall()
             rows = rows or self._gaps(connection, limit)
-            return [self._described(connection, *row) for row in rows]
+            return [self._with_scope(connection, *row) for row in rows]
 
     def put_reembedded(
         self, keys: Sequence[tuple[int, NDArray[np.float32], TokenIds | None]]
@@ -76,13 +69,13 @@ class Reembedding(Items):
     def uncoded(self, limit: int) -> list[Turn | Unit]:
         with self._db.read() as connection:
             rows = connection.execute(
-                "SELECT id, kind, scope FROM vectors v JOIN items ON id = item"
+                "SELECT id, kind FROM vectors v JOIN items ON id = item"
                 " WHERE item <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'uncoded')"
                 " AND NOT EXISTS (SELECT 1 FROM tokens t WHERE t.item = v.item)"
                 " ORDER BY item DESC LIMIT ?",
                 (limit,),
             ).fetchall()
-            return [self._described(connection, *row)[1] for row in rows]
+            return [self._described(connection, *row) for row in rows]
 
     def put_token_ids(self, ids: Sequence[tuple[int, TokenIds]]) -> None:
         with self._db.write() as connection:
@@ -115,16 +108,10 @@ class Reembedding(Items):
             (limit,),
         ).fetchall()
 
-    def _described(
+    def _with_scope(
         self, connection: sqlite3.Connection, item_id: int, kind: str, scope_id: int
     ) -> tuple[Scope, Turn | Unit]:
         user, agent = connection.execute(
             "SELECT user_id, agent_id FROM scopes WHERE id = ?", (scope_id,)
         ).fetchone()
-        columns = TURN_COLUMNS if kind == "turn" else UNIT_COLUMNS
-        rows = connection.execute(
-            f"SELECT {columns} {FROM_ITEMS} WHERE i.id = ?", (item_id,)
-        ).fetchall()
-        if kind == "turn":
-            return Scope(user, agent), turn_from_row(rows[0])
-        return Scope(user, agent), units_from_rows(connection, rows)[0]
+        return Scope(user, agent), self._described(connection, item_id, kind)

@@ -159,7 +159,17 @@ def _token_ids(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE TABLE {table} (item INTEGER PRIMARY KEY, ids BLOB NOT NULL)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _token_ids)
+def _retries(connection: sqlite3.Connection) -> None:
+    """A failed event is leased again when its time has come, which ``expires`` holds; those that
+    have none, from before there were retries, are due at once."""
+    connection.execute("DROP INDEX events_open")
+    connection.execute(
+        "CREATE INDEX events_open ON events (scope) WHERE status IN ('pending', 'leased', 'failed')"
+    )
+    connection.execute("UPDATE events SET expires = 0 WHERE status = 'failed'")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _token_ids, _retries)
 VERSION = len(MIGRATIONS)
 
 

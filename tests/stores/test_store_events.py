@@ -116,12 +116,76 @@ def test_a_failed_event_waits_to_be_retried(store: SQLiteStore, ids: list[int]) 
     (event,) = store.events(ANA)
     assert (event.status, event.attempts, event.error) == ("failed", 1, "no \ufffd reply")
     assert store.lease_events(None, 1, 60.0) is None
-    assert (store.retry_failed(BEN), store.retry_failed(None), store.retry_failed(ANA)) == (0, 1, 0)
+    assert (store.failed(BEN), store.failed(ANA)) == ([], [event.id])
+    store.retry_failed(BEN, [event.id])
+    assert store.failed(ANA)
+    store.retry_failed(ANA, [event.id, 999])
+    assert store.failed(ANA) == []
     again = store.lease_events(None, 1, 60.0)
     assert again is not None
     store.complete_event(again, event.id, [])
     (event,) = store.events(ANA)
     assert (event.status, event.attempts, event.error) == ("done", 2, None)
+
+
+def fail(store: SQLiteStore, error: str, retry_in: float | None) -> int:
+    lease = store.lease_events(ANA, 1, 60.0)
+    assert lease is not None
+    store.fail_event(lease, lease.events[0].id, error, retry_in)
+    return lease.events[0].id
+
+
+def test_a_failed_event_may_be_leased_again_when_its_time_has_come(
+    store: SQLiteStore, ids: list[int]
+) -> None:
+    store.add_events(ANA, [(ids[:2], ids[:2]), (ids[2:], ids[2:])])
+    assert store.next_try() is None
+    later, due = fail(store, "later", 3600.0), fail(store, "now", -1.0)
+    assert store.due() == [ANA]
+    lease = store.lease_events(None, 9, 60.0)
+    assert lease is not None
+    assert [event.id for event in lease.events] == [due]
+    store.fail_event(lease, due, "for good")
+    status = store.status(ANA)
+    assert (status.events, status.given_up, status.last_error) == ({"failed": 2}, 1, "for good")
+    assert status.next_try is not None
+    assert store.next_try() == pytest.approx(time.time() + 3600, abs=60)
+    assert status.next_try.timestamp() == pytest.approx(store.next_try())
+    assert store.due() == []
+    assert store.status(BEN).last_error is store.status(BEN).next_try is None
+    store.retry_failed(ANA, store.failed(ANA))
+    assert later in [event.id for event in store.events(ANA) if event.status == "pending"]
+
+
+def test_a_clock_that_is_set_back_keeps_no_event_from_being_tried(
+    store: SQLiteStore, ids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add_events(ANA, [(ids, ids)])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 7 * 86400)
+    fail(store, "a week ahead", 60.0)
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert store.due() == [ANA]
+    assert store.lease_events(ANA, 1, 60.0)
+
+
+def test_what_failed_before_is_leased_last_and_alone(store: SQLiteStore, ids: list[int]) -> None:
+    store.add_events(ANA, [([one], [one]) for one in ids])
+    failed = [fail(store, "no", -1.0), fail(store, "no", -1.0)]
+    leases = [store.lease_events(ANA, 9, 60.0) for _ in range(4)]
+    assert [len(lease.events) if lease else 0 for lease in leases] == [2, 1, 1, 0]
+    assert [lease.events[0].id for lease in leases[1:3] if lease] == failed
+
+
+def test_what_is_given_back_is_pending_again(store: SQLiteStore, ids: list[int]) -> None:
+    store.add_events(ANA, [([one], [one]) for one in ids])
+    lease = store.lease_events(ANA, 3, 60.0)
+    assert lease is not None
+    store.complete_event(lease, lease.events[0].id, [])
+    store.fail_event(lease, lease.events[1].id, "no")
+    store.give_back(lease)
+    assert store.status(ANA).events == {"done": 1, "failed": 1, "pending": 2}
+    assert store.complete_event(lease, lease.events[2].id, []) == []
 
 
 def test_units_carry_their_links(store: SQLiteStore, ids: list[int]) -> None:

@@ -90,9 +90,9 @@ def test_imported_items_are_found_by_words_and_wait_for_vectors(opened: Opened) 
     assert second.scopes() == [ANA]
     (lyon,) = second.list_turns(ANA)[:1]
     assert found(second, ANA, "lyon", kinds=("turn",)) == [lyon.id]
-    waiting = second.unembedded(100)
+    waiting = second.unembedded(ANA, 100)
     assert len(waiting) == second.status().unembedded == 6
-    assert (ANA, lyon.id, "I live in Lyon\x00") in waiting
+    assert lyon in waiting
 
 
 def test_an_import_adds_to_what_is_there(opened: Opened) -> None:

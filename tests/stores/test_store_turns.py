@@ -131,13 +131,30 @@ def test_turns_saved_without_vectors_are_found_by_words_and_embedded_later(
 ) -> None:
     (item_id,) = store.add_turns(ANA, [turn("a cat named Miso", vectors=None)])
     assert found(store, ANA, "cats") == [item_id]
-    assert store.unembedded(10) == [(ANA, item_id, "a cat named Miso")]
+    assert store.unembedded(ANA, 10) == store.turns(ANA, [item_id])
+    assert store.unembedded(ANA, 10, after_id=item_id) == store.unembedded(BEN, 10) == []
+    assert store.without_vectors() == [ANA]
     assert store.status(ANA).unembedded == 1
-    store.set_vectors(ANA, item_id, encode("a cat named Miso")[None])
-    assert store.unembedded(10) == []
+    store.set_vectors(ANA, [(item_id, encode("a cat named Miso")[None], None)])
+    assert store.unembedded(ANA, 10) == store.without_vectors() == []
     near = store.candidates(ANA, encode("cat named"), "", 5)
     assert near.ids.tolist() == [item_id]
     assert near.dense[0] > 0.5
+
+
+def test_vectors_that_come_late_replace_no_newer_ones_and_revive_nothing(
+    store: SQLiteStore,
+) -> None:
+    kept, changed, gone = store.add_turns(
+        ANA, [turn(text, vectors=None) for text in ("red cat", "red dog", "red bird")]
+    )
+    store.update_text(ANA, changed, "blue sea", "blue sea", 2, encode("blue sea")[None])
+    store.delete(ANA, gone)
+    late = [(i, encode("red")[None], None) for i in (kept, changed, gone)]
+    store.set_vectors(ANA, late)
+    store.set_vectors(BEN, late)
+    assert store.candidates(ANA, encode("blue sea"), "", 1).ids.tolist() == [changed]
+    assert store.status(ANA).unembedded == 0
 
 
 def test_mean_vectors(store: SQLiteStore) -> None:
