@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
+from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, TypeAlias
 
 from hymem.context import render
-from hymem.dates import annotate, resolve
+from hymem.dates import Days, annotate, meet, named, occurrence
 from hymem.errors import BudgetError, HyMemError, LLMError, LLMOutputError, PriceError
 from hymem.keys import strip_recalled
 from hymem.prompts import load
@@ -186,41 +187,44 @@ def _statement(
     calendar and agrees with what its sources say."""
     said = sources[0].time
     text = " ".join(reply.text.split())
+    happened = _checked(_days(reply.date), sources)
     return Statement(
-        text if said is None else annotate(text, said),
+        text if said is None else annotate(text, said, happened),
         places,
-        _checked_date(reply.date, sources),
+        happened and datetime.combine(happened[0], time(), said.tzinfo if said else None),
         reply.subject or None,
         reply.attribute or None,
     )
 
 
-def _checked_date(text: str | None, sources: Sequence[Turn]) -> datetime | None:
-    """The date that the model gave, in the speaker's time zone; ``None`` if it is none of the
-    calendar. Where the sources name one date only, and relatively ("last week"), that decides:
-    models miscount."""
+def _days(text: str | None) -> Days | None:
+    """The day, month or year that the model gave; ``None`` if it is none of the calendar."""
     match = _DATE.fullmatch((text or "").strip())
-    said = sources[0].time
     if match is None:
         return None
     parts = [int(part) for part in match.groups() if part]
     try:
-        given = datetime(*[*parts, 1, 1][:3])  # type: ignore[arg-type]
+        first = date(*[*parts, 1, 1][:3])
     except ValueError:
         return None
-    if said is None:
+    if len(parts) == 3:
+        return first, first
+    month = first.month if len(parts) == 2 else 12
+    return first, date(first.year, month, monthrange(first.year, month)[1])
+
+
+def _checked(given: Days | None, sources: Sequence[Turn]) -> Days | None:
+    """The days that the model gave, unless the sources name one date only and its words cannot
+    mean them: then that date. Models miscount what is relative ("last week"); but which year a
+    bare "June 30" is of, a model that read the conversation knows best."""
+    if given is None:
+        return None
+    spans = [
+        (turn.text, span) for turn in sources if turn.time for span in named(turn.text, turn.time)
+    ]
+    if len(spans) != 1:
         return given
-    spans = [span for turn in sources if turn.time for span in resolve(turn.text, turn.time)]
-    if len(spans) == 1 and not spans[0].absolute:
-        first, last = spans[0].first, spans[0].last
-        if not _earliest(first, len(parts)) <= given.date() <= last + timedelta(days=1):
-            given = datetime(first.year, first.month, first.day)
-    return given.replace(tzinfo=said.tzinfo)
-
-
-def _earliest(first: date, parts: int) -> date:
-    """The earliest date that may stand for something since ``first``. One with ``parts`` 2 is a
-    month and with 1 a year, written as its first day."""
-    if parts == 3:
-        return first - timedelta(days=1)  # the speaker's day need not be ours
-    return first.replace(day=1) if parts == 2 else first.replace(month=1, day=1)
+    text, span = spans[0]
+    if span.absolute or span.open or occurrence(text, span, given) or meet(given, span.days):
+        return given
+    return span.days

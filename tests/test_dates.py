@@ -5,26 +5,58 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem.dates import annotate, resolve
+from hymem.dates import annotate, meet, named, occurrence, resolve
 
-TABLE = json.loads((Path(__file__).parent / "data" / "relative_dates.json").read_text())
+DATA = Path(__file__).parent / "data"
+TABLE = json.loads((DATA / "relative_dates.json").read_text())
+# Written before the rules that they test; the second table after them, as a check of the first.
+PLANS = json.loads((DATA / "plan_dates.json").read_text())
+PLANS_AFTER = json.loads((DATA / "plan_dates_after.json").read_text())
 MONDAY = datetime(2026, 3, 2, 9, 30)
 
 
-def test_at_least_95_percent_of_the_200_relative_expressions_resolve_right() -> None:
-    wrong = []
-    for row in TABLE:
+def wrong(table: list[dict[str, Any]]) -> list[Any]:
+    """The rows that do not resolve to the one stretch of days (``null``: to none) they give."""
+    rows = []
+    for row in table:
         spans = resolve(row["text"], datetime.fromisoformat(row["said"]))
-        if [(str(s.first), str(s.last)) for s in spans] != [(row["first"], row["last"])]:
-            wrong.append((row["text"], row["said"], [(s.text, s.first, s.last) for s in spans]))
+        wanted = [(row["first"], row["last"])] if row["first"] else []
+        if [(str(s.first), str(s.last)) for s in spans] != wanted:
+            rows.append((row["text"], row["said"], [(s.text, s.first, s.last) for s in spans]))
+    return rows
+
+
+def test_all_of_the_200_relative_expressions_resolve_right() -> None:
     assert len(TABLE) == 200
-    assert len(wrong) <= 0.05 * len(TABLE), wrong
+    assert not wrong(TABLE)
+
+
+def is_held_out(row: dict[str, Any]) -> bool:
+    return sha256(row["text"].encode()).digest()[0] % 2 == 1
+
+
+def test_97_percent_of_the_300_plans_and_past_events_resolve_right_in_either_half() -> None:
+    """The rules were made on one half and on what they did to other chats' dates. Right at first
+    sight of the rules (before any was mended): 131 of 143 and, held out, 149 of 157; now 141 and
+    156. The rules of 0.1: 98 and 106."""
+    assert len(PLANS) == 300
+    for half in ([r for r in PLANS if not is_held_out(r)], [r for r in PLANS if is_held_out(r)]):
+        assert len(wrong(half)) <= 0.03 * len(half), wrong(half)
+
+
+def test_95_percent_of_60_sentences_written_after_the_rules_resolve_right() -> None:
+    """57 of 60 when they were written; "march 14" in small letters has been a date since."""
+    assert len(PLANS_AFTER) == 60
+    assert len(wrong(PLANS_AFTER)) <= 3, wrong(PLANS_AFTER)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +111,79 @@ def test_what_is_no_date_is_left_alone(text: str) -> None:
     assert resolve(text, MONDAY) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Every March we clean the gutters.",
+        "The shop is open Monday to Friday.",
+        "My last day at school was a mess.",
+        "I was born in June.",
+        "The Christmas tree is in the cellar.",
+        "summer-inspired flavours",
+    ],
+)
+def test_where_nothing_tells_the_year_no_date_is_given(text: str) -> None:
+    assert resolve(text, MONDAY) == []
+    assert annotate(text, MONDAY) == text
+
+
+def test_an_open_date_is_named_as_one() -> None:
+    (span,) = named("I was born in June.", MONDAY)
+    assert (span.text, span.bare, span.open) == ("June", True, True)
+    (span,) = named("I moved last week.", MONDAY)
+    assert (span.bare, span.open) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "days", "found"),
+    [
+        ("I was born in June.", ("1990-06-11", "1990-06-11"), ("1990-06-01", "1990-06-30")),
+        ("I was born in June.", ("1990-07-11", "1990-07-11"), None),
+        ("We fly on July 10.", ("2019-07-10", "2019-07-10"), ("2019-07-10", "2019-07-10")),
+        ("We fly on July 10.", ("2019-07-11", "2019-07-11"), ("2019-07-10", "2019-07-10")),
+        ("We fly on July 10.", ("2019-07-01", "2019-07-31"), ("2019-07-10", "2019-07-10")),
+        ("We fly on July 10.", ("2019-08-01", "2019-08-31"), None),
+        ("We meet on Friday.", ("2026-03-27", "2026-03-27"), ("2026-03-27", "2026-03-27")),
+        ("We meet on Friday.", ("2026-03-24", "2026-03-24"), None),
+        ("Away from 3 to 9 June.", ("2024-06-05", "2024-06-05"), ("2024-06-03", "2024-06-09")),
+        ("I moved last week.", ("2026-02-25", "2026-02-25"), None),  # the words name one week
+    ],
+)
+def test_an_occurrence_is_found_where_the_words_allow_the_days(
+    text: str, days: tuple[str, str], found: tuple[str, str] | None
+) -> None:
+    (span,) = named(text, MONDAY)
+    got = occurrence(text, span, (date.fromisoformat(days[0]), date.fromisoformat(days[1])))
+    assert (got and (str(got.first), str(got.last))) == found
+
+
+def test_annotate_takes_the_days_that_the_caller_knows() -> None:
+    day = date(2028, 6, 30)
+    assert annotate("My lease ends June 30.", MONDAY) == "My lease ends June 30 (30 June 2026)."
+    assert annotate("My lease ends June 30.", MONDAY, (day, day)) == (
+        "My lease ends June 30 (30 June 2028)."
+    )
+    assert annotate("Born on June 30.", MONDAY, (day, day)) == "Born on June 30 (30 June 2028)."
+    # "Since" reaches up to the day of saying, whatever year it began in.
+    may = (date(2024, 5, 1), date(2024, 5, 31))
+    assert annotate("Here since May.", MONDAY, may) == "Here since May (1 May 2025–2 March 2026)."
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["On May 3 we met, ", "the end of ", "the first week of ", "from May to ", "in the ", "May 3–"],
+)
+def test_the_time_to_read_a_text_grows_with_its_length_alone(unit: str) -> None:
+    """0.1 took a minute for 80 kB of the first, and RecursionError ended the second."""
+
+    def seconds(length: int) -> float:
+        text, start = unit * (length // len(unit)), perf_counter()
+        resolve(text, MONDAY)
+        return perf_counter() - start
+
+    assert seconds(20_000) < 8 * seconds(5_000) + 0.5
+
+
 def test_several_dates_of_one_text_come_in_order() -> None:
     spans = resolve("Yesterday I packed, tomorrow I fly, and in May I'll be back.", MONDAY)
     assert [span.text.lower() for span in spans] == ["yesterday", "tomorrow", "may"]
@@ -104,7 +209,8 @@ WORDS = st.sampled_from(
     re.findall(
         r"\S+",
         "last next the in on at of ago back week weekend month year Monday March may summer "
-        "Christmas 3rd 31 30 2019 99999 0 two few several before after from to since until end "
+        "Christmas 3rd 31 30 2019 will was every born my 's remember to for tickets booked moved "
+        " 99999 0 two few several before after from to since until end "
         "early mid- and half a yesterday tomorrow 1/2/2020 29 February decade 's , .",
     )
 )
@@ -123,4 +229,7 @@ def test_any_text_at_any_time_gives_ordered_spans_inside_the_text(
         assert text[span.start_char : span.end_char] == span.text
         assert span.first <= span.last
         position = span.end_char
-    annotate(text, anchor)
+    for span in named(text, anchor):
+        found = occurrence(text, span, (anchor.date(), anchor.date()))
+        assert found is None or meet((anchor.date(), anchor.date()), found.days)
+    annotate(text, anchor, (anchor.date(), anchor.date()))

@@ -203,6 +203,47 @@ def test_dates_are_checked_against_the_calendar(
     assert statement.time == wanted
 
 
+@pytest.mark.parametrize(
+    ("text", "date", "expected"),
+    [
+        ("My lease ends June 30.", "2026-06-30", "2026-06-30"),
+        ("My lease ends June 30.", "2027-06-30", "2027-06-30"),  # it may know of a two years' lease
+        ("My lease ended June 30.", "2019-06-30", "2019-06-30"),
+        ("My lease ends June 30.", "2026-07-30", "2026-06-30"),  # no June 30
+        ("My lease ends in June.", "2027-06", "2027-06-01"),
+        ("My lease ends in June.", "2027", "2027-01-01"),
+        ("We meet on Friday.", "2026-03-13", "2026-03-13"),  # the Friday after next
+        ("We meet on Friday.", "2026-03-10", "2026-03-06"),  # a Tuesday
+        ("I was born on June 30.", "1990-06-30", "1990-06-30"),
+        ("I've lived here since May.", "2019-05", "2019-05-01"),
+    ],
+)
+def test_a_models_date_stands_where_the_words_allow_it(
+    server: OpenAIServer, extractor: LLMExtractor, text: str, date: str, expected: str
+) -> None:
+    """Which year (or week) a date without one is of, a model that read the talk knows best."""
+    server.script(reply(said(text=text, sources=[1], date=date)))
+    [[statement]] = extractor.extract([[turn(1, text)]])
+    assert statement.time == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "date", "written"),
+    [
+        ("Ana's lease ends June 30.", "2027-06-30", "Ana's lease ends June 30 (30 June 2027)."),
+        ("Ana's lease ends June 30.", None, "Ana's lease ends June 30 (30 June 2026)."),
+        ("Ana was born on June 30.", None, "Ana was born on June 30."),
+        ("Ana was born on June 30.", "1990-06-30", "Ana was born on June 30 (30 June 1990)."),
+    ],
+)
+def test_the_year_written_into_a_statement_is_the_models(
+    server: OpenAIServer, extractor: LLMExtractor, text: str, date: str | None, written: str
+) -> None:
+    server.script(reply(said(text=text, sources=[1], date=date)))
+    [[statement]] = extractor.extract([[turn(1, text)]])
+    assert statement.text == written
+
+
 def test_relative_dates_left_in_a_statement_are_resolved(
     server: OpenAIServer, extractor: LLMExtractor
 ) -> None:

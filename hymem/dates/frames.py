@@ -49,11 +49,13 @@ _THE = re.compile(r"the ", re.I)
 _MONTH_OR_YEAR = re.compile(rf"(?P<month>{MONTH})|(?P<year>{YEAR})", re.I)
 _WEEKDAY_AFTER = re.compile(rf"(?:['’]s|,? on|,)? (?P<weekday>{WEEKDAY})", re.I)
 _JOINT = re.compile(r"\s*(?:to|and|until|till|through|-|–)\s*", re.I)
+_TO_DAY = r"(?P<from>\d{1,2})(?:st|nd|rd|th)?(?:\s?[-–]\s?| (?:to|until|till|through) (?:the )?)"
 _THIRDS = {"beginning": 0, "start": 0, "early": 0, "middle": 1, "mid": 1, "end": 2, "late": 2}
 
 
 def read_date(reader: Reader, start: int) -> Match | None:
     """The longest date expression that begins at ``start``, if there is one."""
+    reader.begin = start
     match = reader.longest(start, _ALL)
     if match is None:
         return None
@@ -89,24 +91,24 @@ def _part(reader: Reader, found: re.Match[str]) -> Match | None:
             inner = to_match(alone, year_period(int(alone["year"])), absolute=True)
         else:
             cycle = month_cycle(month_number(alone["month"]))
-            inner = to_match(alone, reader.bare(cycle, found.start()))
+            inner = reader.bare(alone, cycle)
     if inner is None or (part := part_of(inner.period, _THIRDS[name])) is None:
         return None
     return replace(inner, period=part)
 
 
 def _since(reader: Reader, found: re.Match[str]) -> Match | None:
-    inner = _inner(reader, found.end())
+    inner = _inner(reader.lean("behind"), found.end())
     if inner is None or inner.period.first > reader.day:
         return None
-    return Match(inner.end, Period(inner.period.first, reader.day, "range"))
+    return replace(inner, period=Period(inner.period.first, reader.day, "range"), absolute=False)
 
 
 def _until(reader: Reader, found: re.Match[str]) -> Match | None:
     inner = _inner(reader, found.end())
     if inner is None or inner.period.last < reader.day:
         return None
-    return Match(inner.end, Period(reader.day, inner.period.last, "range"))
+    return replace(inner, period=Period(reader.day, inner.period.last, "range"), absolute=False)
 
 
 def _part_of_this(reader: Reader, found: re.Match[str]) -> Match | None:
@@ -135,7 +137,7 @@ def _stretch(reader: Reader, found: re.Match[str]) -> Match | None:
 def _from_period(reader: Reader, found: re.Match[str]) -> Match | None:
     """As in "a week from Friday", "two days after Christmas"."""
     if found["side"].lower() == "from":
-        reader = Reader(reader.text, reader.moment, "future")
+        reader = reader.lean("ahead")
     inner = _period(reader, found.end())
     if inner is None or inner.period.granularity != "day":
         return None
@@ -191,20 +193,32 @@ def _day_in_week(week: Match, weekday: str) -> Match | None:
 
 
 def _between(reader: Reader, found: re.Match[str]) -> Match | None:
-    """As in "from 2015 to 2018", "between March and May last year"."""
-    first = _inner(reader, found.end())
+    """As in "from 2015 to 2018", "between March and May last year", "June 3 to July 1"."""
+    own = _joined(reader, found.end())
+    if own is None or own.open or not own.bare:
+        return own
+    # A stretch that is under way is meant, whatever the verb.
+    latest = _joined(reader.lean("behind"), found.end())
+    return latest if latest and reader.day in latest.period else own
+
+
+def _joined(reader: Reader, start: int) -> Match | None:
+    first = _inner(reader, start)
     middle = _JOINT.match(reader.text, first.end) if first else None
     second = _inner(reader, middle.end()) if middle else None
-    if first is None or second is None:
+    if first is None or middle is None or second is None:
         return None
-    begin, end = first.period.first, second.period.last
-    if not first.absolute and first.period.granularity in ("day", "month"):
+    begin = first.period.first
+    if first.bare and second.bare:
+        second = _inner(reader.at(begin).lean("ahead"), middle.end()) or second
+    elif first.bare and first.period.granularity in ("day", "month"):
         begin = begin.replace(year=second.period.first.year)
-        if begin > end:
+        if begin > second.period.last:
             begin = begin.replace(year=begin.year - 1)
-    if begin > end:
+    if begin > second.period.last:
         return None
-    return Match(second.end, Period(begin, end, "range"), second.absolute)
+    stretch = Period(begin, second.period.last, "range")
+    return replace(second, period=stretch, bare=first.bare and second.bare, open=first.open)
 
 
 def _day_range(reader: Reader, found: re.Match[str]) -> Match | None:
@@ -233,14 +247,14 @@ _PARTS: tuple[Rule, ...] = (
     ),
     rule(r"the (?P<what>week|weekend) of ", _week_around),
     rule(rf"(?P<weekday>{WEEKDAY}) (?:of |in )?(?=(?:last|this|next|the) )", _weekday_of_week),
+    rule(rf"(?:from )?(?P<month>{MONTH}) {_TO_DAY}(?P<day>{DAY}){YEAR_AFTER}?", _day_range),
     rule(
-        rf"{MONTH} (?P<from>\d{{1,2}})\s?[-–]\s?(?P<day>{DAY}){YEAR_AFTER}?".replace(
-            MONTH, f"(?P<month>{MONTH})"
-        ),
+        rf"(?:from )?(?:the )?{_TO_DAY}(?P<day>{DAY}) (?:of )?(?P<month>{MONTH}){YEAR_AFTER}?",
         _day_range,
     ),
     rule(
-        rf"(?P<from>\d{{1,2}})\s?[-–]\s?(?P<day>{DAY}) (?P<month>{MONTH}){YEAR_AFTER}?",
+        rf"between (?:the )?(?P<from>\d{{1,2}})(?:st|nd|rd|th)? and (?:the )?(?P<day>{DAY}) "
+        rf"(?:of )?(?P<month>{MONTH}){YEAR_AFTER}?",
         _day_range,
     ),
 )
@@ -255,6 +269,10 @@ _ALL: tuple[Rule, ...] = (
         _stretch,
     ),
     rule(r"(?:from|between) ", _between),
+    rule(
+        rf"(?=(?:{MONTH} (?:the )?{DAY}|{DAY} (?:of )?{MONTH}) ?(?:to|until|till|through|[-–]) ?)",
+        _between,
+    ),
     *_PARTS,
     *PERIODS,
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from functools import cached_property
 
 from hymem.dates.periods import MONTHS, Cycle, Period
+from hymem.dates.side import Side, side_of
 
 NUMBERS = {"a": 1, "an": 1, "couple": 2, "dozen": 12, "thirty": 30, "forty": 40, "fifty": 50} | {
     word: n
@@ -30,17 +33,20 @@ MONTH_NUMBERS = {name.lower()[:length]: n for n, name in enumerate(MONTHS, 1) fo
 MONTH_NUMBERS["sept"] = 9
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-# "may" and "march" are also verbs: they count as months only with a capital letter.
+# "may" and "march" are also verbs: they count as months only with a capital letter, or between a
+# preposition and a day ("on march 3").
 MONTH = (
     r"(?:(?:january|february|(?-i:March)|april|(?-i:May)|june|july|august|september|october|"
-    r"november|december)\b|(?:jan|feb|(?-i:Mar)|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?(?= \d))"
+    r"november|december)\b|(?:jan|feb|(?-i:Mar)|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?(?= \d)|"
+    r"(?:(?<=on )|(?<=by )|(?<=from )|(?<=since )|(?<=until ))(?:march|may)(?= \d))"
 )
 WEEKDAY = rf"(?:{'|'.join(WEEKDAYS)}|mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)\b"
 SEASON = r"(?:spring|summer|autumn|fall|winter)\b"
 HOLIDAY = (
     r"(?:christmas(?: eve| day)?|xmas|boxing day|new year['’]?s(?: eve| day)|new year\b(?!s)|"
     r"valentine['’]?s day|st\.? patrick['’]?s day|good friday|easter(?: monday| sunday)?|"
-    r"independence day|halloween|thanksgiving(?: day)?)\b"
+    r"independence day(?! in| of)|halloween|black friday|cyber monday|ash wednesday|"
+    r"thanksgiving(?: day)?)\b"
 )
 UNIT = r"(?:second|minute|hour|day|night|week|fortnight|weekend|month|year|decade)"
 YEAR = r"(?:1[89]\d\d|20\d\d)\b"
@@ -72,27 +78,29 @@ TRIGGER = re.compile(
     rf"['’]?\d+)",
     re.I,
 )
+# A date alone lies ahead if it is this near and was last this long ago.
 _NEAR_DAYS, _LONG_GONE_DAYS = 31, 180
-_FUTURE = (
-    r"will|won['’]t|shall|['’]ll|going to|gonna|due|plan(?:s|ning)? (?:to|on|for)|hop(?:e|ing) to|"
-    r"about to|looking forward|can['’]t wait|upcoming|(?:am|are|is|['’]m|['’]re|['’]s) (?:\w+ly )?"
-    r"(?:getting \w+ed|\w+ing)|want(?:s)? to|scheduled|see you|let['’]s|"
-    # The date itself comes next: "the wedding is on Friday".
-    r"(?:is|are|['’]s|starts?|begins?|arrives?|leave|(?<!the )leaves)(?= (?:in|on)(?: the)? $)"
-)
-_PAST = (
-    r"was|were|did|had|['’]d|been|went|saw|got|met|came|took|made|told|said|left|ran|bought|gave|"
-    r"found|began|started|(?!asked)\w{2,}ed"
-)
-_TENSE = re.compile(rf"(?:\b|(?=['’]))(?:(?P<future>{_FUTURE})|(?P<past>{_PAST}))\b", re.I)
+# A birthday that is further away than this is as likely the last one.
+_HALF_A_YEAR = 183
+# "Near" is clear if the other occurrence is this many times as far away.
+_CLEARLY = 3
 _SENTENCE_END = re.compile(r"[.!?\n]\s")
+
+
+_DEEPEST = 4  # "the end of the first week of …": so many expressions inside one another
+_CONTEXT = 200  # characters on either side of a date that may tell where it lies
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
+    """``bare``: the words name no year (or week), so ``period`` is one occurrence of several.
+    ``open``: nothing tells which; ``period`` is the latest."""
+
     end: int
     period: Period
     absolute: bool = False
+    bare: bool = False
+    open: bool = False
 
 
 def weekday_number(name: str) -> int:
@@ -107,16 +115,35 @@ def may_hold_a_date(text: str) -> bool:
 
 
 class Reader:
-    """Reads one text; ``day`` is the day on which it was said."""
+    """Reads one text; ``day`` is the day on which it was said. ``side``: where dates without a year
+    lie, if the caller knows."""
 
-    def __init__(self, text: str, anchor: datetime, tense: str | None = None) -> None:
+    def __init__(self, text: str, anchor: datetime, side: Side | None = None) -> None:
         self.text = text
         self.moment = anchor
         self.day = anchor.date()
-        self._tense = tense
+        self.begin = 0  # where the whole expression begins that is being read
+        self._side = side
+        self._depth = 0
+
+    def lean(self, side: Side) -> Reader:
+        """A reader of the same words that takes dates without a year to lie on ``side``."""
+        return self._like(self.moment, side)
+
+    def at(self, day: date) -> Reader:
+        """A reader of the same words, said on another day."""
+        return self._like(datetime(day.year, day.month, day.day), self._side)
+
+    def _like(self, anchor: datetime, side: Side | None) -> Reader:
+        reader = Reader(self.text, anchor, side)
+        reader.begin, reader._depth = self.begin, self._depth
+        return reader
 
     def longest(self, start: int, rules: tuple[Rule, ...]) -> Match | None:
         """The longest date expression that begins at ``start``, by any of the rules."""
+        if self._depth > _DEEPEST:
+            return None
+        self._depth += 1
         best: Match | None = None
         for pattern, build in rules:
             found = pattern.match(self.text, start)
@@ -128,34 +155,61 @@ class Reader:
                 continue
             if match is not None and (best is None or match.end > best.end):
                 best = match
+        self._depth -= 1
         return best
 
-    def tense(self, position: int) -> str | None:
-        """``future``, ``past`` or ``None``: of the nearest verb before, else after."""
-        if self._tense:
-            return self._tense
-        ends = [m.end() for m in _SENTENCE_END.finditer(self.text)]
-        begin = max((end for end in ends if end <= position), default=0)
-        stop = min((end for end in ends if end > position), default=len(self.text))
-        before = list(_TENSE.finditer(self.text, begin, position))
-        nearest = before[-1] if before else _TENSE.search(self.text, position, stop)
-        return nearest.lastgroup if nearest else None
+    def side(self, end: int) -> Side | None:
+        """Where the date lies that ends at ``end``; see ``side_of``."""
+        if self._side:
+            return self._side
+        start, ends = self.begin, self._sentence_ends
+        begin = ends[at - 1] if (at := bisect_right(ends, start)) else 0
+        stop = ends[at] if (at := bisect_right(ends, end)) < len(ends) else len(self.text)
+        begin, stop = max(begin, start - _CONTEXT), min(stop, end + _CONTEXT)
+        return side_of(self.text[begin:stop], start - begin, end - begin)
 
-    def bare(self, cycle: Cycle, position: int, *, today: bool = True) -> Period | None:
-        """An occurrence that no word places: past, unless the verb speaks of the future or,
-        without a verb, the next one is near and the last one long gone."""
-        tense = self.tense(position)
-        past = cycle.started(self.day) if today else cycle.ago(self.day)
-        if (past and self.day in past) or tense == "past":
-            return past
+    @cached_property
+    def _sentence_ends(self) -> list[int]:
+        return [found.end() for found in _SENTENCE_END.finditer(self.text)]
+
+    def bare(self, found: re.Match[str], cycle: Cycle, *, today: bool = True) -> Match | None:
+        """The occurrence of ``cycle`` that ``found`` means, where no word places it. ``today``:
+        whether it may be the one that is at hand."""
+        side = self.side(found.end())
+        behind = cycle.started(self.day) if today else cycle.ago(self.day)
         ahead = cycle.ahead(self.day)
-        if tense is None and past and ahead:
-            near = (ahead.first - self.day).days <= _NEAR_DAYS
-            return ahead if near and (self.day - past.last).days > _LONG_GONE_DAYS else past
-        return ahead if tense else past
+        if side != "open" and behind and self.day in behind:
+            ahead = behind
+        period = _chosen(side, behind, ahead, self.day)
+        latest = period or behind or ahead
+        if latest is None:
+            return None
+        return Match(found.end(), latest, bare=True, open=period is None)
 
     def preceded_by(self, position: int, words: str) -> bool:
-        return bool(re.search(rf"\b(?:{words}) (?:the )?$", self.text[:position][-24:], re.I))
+        return bool(
+            re.search(
+                rf"\b(?:{words}) (?:the )?$", self.text[max(0, position - 24) : position], re.I
+            )
+        )
+
+
+def _chosen(
+    side: Side | None, behind: Period | None, ahead: Period | None, day: date
+) -> Period | None:
+    """One of the occurrences next to ``day``, or ``None`` where nothing tells which."""
+    if side == "open" or behind is None or ahead is None:
+        return None if side == "open" else behind or ahead
+    wait, gone = (ahead.first - day).days, (day - behind.last).days
+    if side == "yearly":
+        return ahead if wait <= _HALF_A_YEAR else None
+    if side == "near" or side == "told":
+        if wait <= gone:
+            return ahead
+        return behind if side == "told" or gone * _CLEARLY <= wait else None
+    if side is None:
+        return ahead if wait <= _NEAR_DAYS and gone > _LONG_GONE_DAYS else behind
+    return ahead if side == "ahead" else behind
 
 
 Build = Callable[[Reader, "re.Match[str]"], "Match | None"]

@@ -269,12 +269,15 @@ _HOLIDAYS: dict[str, Callable[[int], date]] = {
     "new year": lambda year: date(year, 1, 1),
     "valentine's day": lambda year: date(year, 2, 14),
     "st patrick's day": lambda year: date(year, 3, 17),
+    "ash wednesday": lambda year: easter(year) - timedelta(days=46),
     "good friday": lambda year: easter(year) - timedelta(days=2),
     "easter monday": lambda year: easter(year) + timedelta(days=1),
     "easter": easter,
     "independence day": lambda year: date(year, 7, 4),
     "halloween": lambda year: date(year, 10, 31),
     "thanksgiving": _thanksgiving,
+    "black friday": lambda year: _thanksgiving(year) + timedelta(days=1),
+    "cyber monday": lambda year: _thanksgiving(year) + timedelta(days=4),
 }
 
 

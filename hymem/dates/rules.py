@@ -104,6 +104,8 @@ def _other_day(reader: Reader, found: re.Match[str]) -> Match | None:
 def _modified(reader: Reader, found: re.Match[str]) -> Match | None:
     """As in "last week", "next March", "this Friday"."""
     cycle, how = cycle_of(found), found["mod"].lower().split()[-1]
+    if how == "last" and _is_one_of_several(reader, found):
+        return None
     if how in ("last", "past", "previous"):
         return to_match(found, cycle.ago(reader.day))
     if how in ("next", "coming", "upcoming"):
@@ -111,9 +113,15 @@ def _modified(reader: Reader, found: re.Match[str]) -> Match | None:
     if not found["weekday"]:
         return to_match(found, cycle.current(reader.day))
     this = cycle.at(cycle.index(week_of(reader.day).last))
-    if this and this.last < reader.day and reader.tense(found.start()) != "past":
+    if this and this.last < reader.day and reader.side(found.end()) != "behind":
         this = cycle.ahead(reader.day)
     return to_match(found, this)
+
+
+def _is_one_of_several(reader: Reader, found: re.Match[str]) -> bool:
+    """ "My last day at work", "her last summer in Rome" end a row; they say nothing of now."""
+    unit = (found["unit"] or "").lower()
+    return unit == "day" or reader.preceded_by(found.start(), "my|our|your|their|its|the")
 
 
 def _before_last(reader: Reader, found: re.Match[str]) -> Match | None:
@@ -177,7 +185,7 @@ def month_day(reader: Reader, found: re.Match[str]) -> Match | None:
     month, day = month_number(found["month"]), day_number(found["day"])
     year = year_after(reader, found)
     if year is None:
-        return to_match(found, reader.bare(date_cycle(month, day), found.start()))
+        return reader.bare(found, date_cycle(month, day))
     return to_match(found, day_period(date(year, month, day)), absolute=bool(found["year"]))
 
 
@@ -198,6 +206,23 @@ def _of_year(reader: Reader, found: re.Match[str]) -> Match | None:
 
 _HABIT = re.compile(r" (?:morning|afternoon|evening|night)s\b", re.I)  # "on Wednesday evenings"
 
+# "The Christmas tree" names a kind of tree, "summer-inspired" a kind of flavour.
+_ATTRIBUTE = re.compile(
+    r"-[a-z]| (?:magic|spirit|mood|vibes?|season|trees?|gifts?|presents?|songs?|carols?|movies?"
+    r"|films?|decorations?|lights|jumpers?|sweaters?|cards?|stor(?:y|ies)|traditions?|costumes?"
+    r"|cookies|foliage|migration|programs?|collection|colou?rs|flavou?rs|clothes|wardrobe|menu)\b",
+    re.I,
+)
+_TO_WEEKDAY = re.compile(rf" ?(?:to|through|thru|-|–) ?{WEEKDAY}", re.I)  # "open Monday to Friday"
+
+
+def _is_row_of_weekdays(reader: Reader, found: re.Match[str]) -> bool:
+    """ "Open Monday to Friday" is a habit; "from Monday to Friday" need not be."""
+    if reader.begin != found.start():
+        return False
+    after = _TO_WEEKDAY.match(reader.text, found.end())
+    return bool(after) or reader.preceded_by(found.start(), rf"{WEEKDAY} ?(?:to|through|thru|-|–)")
+
 
 def _bare(reader: Reader, found: re.Match[str]) -> Match | None:
     """A month, season, holiday or weekday that nothing places in time."""
@@ -205,15 +230,20 @@ def _bare(reader: Reader, found: re.Match[str]) -> Match | None:
         return None
     if found["weekday"] and _HABIT.match(reader.text, found.end()):
         return None
+    if (found["holiday"] or found["season"]) and _ATTRIBUTE.match(reader.text, found.end()):
+        return None
+    if found["weekday"] and _is_row_of_weekdays(reader, found):
+        return None
     short_weekday = found["weekday"] and not found["weekday"].lower().endswith("day")
     if short_weekday and not reader.preceded_by(found.start(), "on"):
         return None
     if (found["month"] or found["season"]) and not reader.preceded_by(
         found.start(),
-        r"in|during|over|since|until|till|by|of|from|before|after|around|between|and|to",
+        r"in|during|over|since|until|till|by|of|from|before|after|around|between|and|to|spen[dt]|"
+        r"spending",
     ):
         return None
-    return to_match(found, reader.bare(cycle_of(found), found.start(), today=not found["weekday"]))
+    return reader.bare(found, cycle_of(found), today=not found["weekday"])
 
 
 def _year_alone(reader: Reader, found: re.Match[str]) -> Match | None:
@@ -233,13 +263,12 @@ def _decade(reader: Reader, found: re.Match[str]) -> Match | None:
 
 
 def _day_of_month(reader: Reader, found: re.Match[str]) -> Match | None:
-    cycle = day_of_month_cycle(day_number(found["day"]))
-    return to_match(found, reader.bare(cycle, found.start()))
+    return reader.bare(found, day_of_month_cycle(day_number(found["day"])))
 
 
 def _this_weekend(reader: Reader, found: re.Match[str]) -> Match | None:
     cycle = UNITS["weekend"]
-    ahead = reader.tense(found.start()) == "future" or reader.day.weekday() >= 5
+    ahead = reader.side(found.end()) == "ahead" or reader.day.weekday() >= 5
     return to_match(found, cycle.current(reader.day) if ahead else cycle.ago(reader.day))
 
 
@@ -285,6 +314,8 @@ PERIODS: tuple[Rule, ...] = (
         _day_of_month,
     ),
     rule(
-        r"(?:over |on |at |during |all )?(?:the )?weekend\b(?! (?:of|before|after))", _this_weekend
+        r"(?:over |on |at |during |all )?(?:the )?weekend\b"
+        r"(?! (?:of|before|after|trips?|getaways?|breaks?|things?|warriors?)\b)",
+        _this_weekend,
     ),
 )

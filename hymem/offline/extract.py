@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 
-from hymem.dates import DateSpan, may_hold_a_date, resolve, with_dates
+from hymem.dates import DateSpan, may_hold_a_date, named, with_dates
 from hymem.offline.facts import changing_fact
 from hymem.offline.sentences import captions, is_question, split_sentences, weight
 from hymem.types import Statement, Turn
@@ -121,14 +121,15 @@ def _statement(
     fact = changing_fact(sentence, turn.speaker) if sentence else None
     if turn.time is None:
         return Statement(text, sources, None, *(fact or (None, None)))
-    spans = resolve(text, turn.time)
+    spans = named(text, turn.time)
     happened = turn.time if fact else _happened(spans, turn.time)
-    return Statement(with_dates(text, spans), sources, happened, *(fact or (None, None)))
+    text = with_dates(text, [span for span in spans if not span.open])
+    return Statement(text, sources, happened, *(fact or (None, None)))
 
 
 def _happened(spans: Sequence[DateSpan], said: datetime) -> datetime:
     """When the stated thing happened: the day named, if the text names just one stretch of days
-    and it is not the day of saying."""
-    if len(spans) != 1 or spans[0].first <= said.date() <= spans[0].last:
+    and it is not the day of saying, nor of a year that nothing tells."""
+    if len(spans) != 1 or spans[0].open or spans[0].first <= said.date() <= spans[0].last:
         return said
     return datetime.combine(spans[0].first, time(), said.tzinfo)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from hymem.dates.periods import MONTHS
+
 _UNREAL = re.compile(
     r"\b(?:if|would|could|might|(?-i:may)|want\w*|wish\w*|hop(?:e|ing)|plan\w*|consider\w*|"
     r"think\w* (?:about|of)|dream\w*|used to|almost|nearly|going to|gonna|will|['’]ll|would['’]ve|"
@@ -21,7 +23,9 @@ _RELATIVE = (
     r"brother|sister|mother|mom|mum|father|dad|son|daughter|husband|wife|partner|boyfriend|"
     r"girlfriend|friend|roommate|cousin|uncle|aunt|grandmother|grandma|grandfather|grandpa|boss"
 )
-_OTHER = rf"\b(?P<other>my (?:{_RELATIVE})|(?-i:[A-Z][a-z]+))(?:['’]s| is| has)?{_ADVERBS}"
+# "June 30." is no age of June's.
+_NAME = rf"(?!(?:{'|'.join(MONTHS)}) \d)(?-i:[A-Z][a-z]+)"
+_OTHER = rf"\b(?P<other>my (?:{_RELATIVE})|{_NAME})(?:['’]s| is| has)?{_ADVERBS}"
 _WHO = rf"(?:{_I}|{_OTHER})"
 _THING = (
     r"personal best|best time|record|goal|weight|height|salary|rent|address|phone number|number|"

@@ -87,9 +87,9 @@ class OfflineReader:
     def answer(
         self, question: str, hits: Sequence[Hit], now: datetime | None = None
     ) -> OfflineAnswer:
-        """Answer from ``hits`` (best first). Hits later than ``now`` are not read."""
+        """Answer from ``hits`` (best first). What was said after ``now`` is not read."""
         if now is not None:
-            hits = [hit for hit in hits if hit.time is None or as_utc(hit.time) <= as_utc(now)]
+            hits = _said_by(hits, now)
         read = passages(hits[:READ_HITS])
         asked = parse(question, {passage.speaker for passage in read if passage.speaker})
         ranked = score(asked, read, self.encode, self._words, _FITTING.get(asked.kind))
@@ -166,6 +166,15 @@ class OfflineReader:
     def _any(self, passages: Sequence[Passage]) -> float:
         """The probability that at least one of several passages bears on the question."""
         return 1 - math.prod(1 - self._confidence(passage) for passage in passages)
+
+
+def _said_by(hits: Sequence[Hit], now: datetime) -> list[Hit]:
+    """``hits`` without the turns after ``now`` and the units that rest on them. A unit's own time
+    is when something happens: that of a plan is yet to come."""
+    later = {
+        hit.id for hit in hits if hit.kind == "turn" and hit.time and as_utc(hit.time) > as_utc(now)
+    }
+    return [hit for hit in hits if later.isdisjoint((hit.id, *hit.source_turns))]
 
 
 def _event_date(passage: Passage) -> date | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 
-from hymem.dates import DateSpan, resolve
+from hymem.dates import DateSpan, named, resolve
 from hymem.dates.periods import MONTHS, format_period
 from hymem.offline.passages import Passage
 from hymem.offline.question import Question
@@ -47,6 +47,8 @@ def when(passage: Passage, question: Question) -> str | None:
     """The date that the passage gives, else the day on which it was said."""
     span = date_of(passage)
     text = question.text.lower()
+    if span is None and (words := _open_date(passage)):
+        return None if "year" in text else words
     if span is None:
         if passage.time is None:
             return None
@@ -69,6 +71,12 @@ def _around(span: DateSpan, said: date) -> str:
     if span.first > said and (span.first - said).days <= 7:
         return f"the {span.granularity} after {day}"
     return format_period(span.first, span.last)
+
+
+def _open_date(passage: Passage) -> str | None:
+    """The words of a date of which nothing tells the year."""
+    spans = named(passage.text, passage.time) if passage.time else []
+    return next((span.text for span in spans if span.open), None)
 
 
 def date_of(passage: Passage) -> DateSpan | None:

@@ -37,6 +37,19 @@ def test_the_time_of_a_statement_is_when_it_happened() -> None:
     assert past.time == datetime(2026, 2, 28)
     (undated,) = extract(("Mara", "I ran a marathon in Berlin."))
     assert undated.time == SAID
+    (plan,) = extract(("Mara", "My lease in Berlin ends on June 30."))
+    assert plan.time == datetime(2026, 6, 30)
+
+
+def test_where_nothing_tells_the_year_the_words_and_the_time_of_saying_stay() -> None:
+    (statement,) = extract(("Mara", "My grandmother Rosa was born on 7 May."))
+    assert statement.text == "Mara: My grandmother Rosa was born on 7 May."
+    assert statement.time == SAID
+
+
+def test_a_month_and_a_day_are_nobodys_age() -> None:
+    (statement,) = extract(("Mara", "We fly to Lisbon on July 10."))
+    assert (statement.subject, statement.attribute) == (None, None)
 
 
 def test_a_fact_that_can_change_keeps_the_time_of_saying() -> None:

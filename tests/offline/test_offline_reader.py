@@ -125,6 +125,23 @@ def test_hits_after_now_are_not_read() -> None:
     assert then.text == "Ghent"
 
 
+def test_a_plan_is_read_before_its_day() -> None:
+    """A unit's time is when something happens; only what was said after ``now`` is left out."""
+    said = hit("My lease ends on June 30.", number=1)
+    text = "Mara: My lease ends on June 30 (30 June 2026)."
+    plan = hit(text, "", datetime(2026, 6, 30), number=2, kind="unit", sources=(1,))
+    found = OfflineReader().answer("When does Mara's lease end?", [plan], now=datetime(2026, 4, 1))
+    assert found.text == "30 June 2026"
+    before = datetime(2026, 3, 1)
+    found = OfflineReader().answer("When does Mara's lease end?", [plan, said], now=before)
+    assert not found.found
+
+
+def test_a_date_without_a_year_is_answered_in_its_words() -> None:
+    said = hit("My grandfather was born on 7 May.")
+    assert answer("When was Mara's grandfather born?", said) == "7 May"
+
+
 def test_what_nobody_said_is_not_found() -> None:
     assert answer("What is the name of Mara's violin teacher?", hit("I sold twelve bowls.")) == ""
     assert OfflineReader().answer("Anything?", []).found is False
