@@ -104,6 +104,8 @@ class Candidates:
     speaker: NDArray[np.int32]  # [n] index into ``speakers``, -1 for a unit
     speakers: Sequence[str]  # names of the scope's speakers
     sources: Sequence[tuple[int, ...]]  # [n] source turn ids (a turn's own id for a turn)
+    # [n] of an item with several passages those that match best, best first, numbered within it
+    passages: Sequence[tuple[int, ...]]
     # BM25 of a text that held every query term once at mean length, unknown terms included.
     lexical_max: float
     turns_total: int  # turns in the scope

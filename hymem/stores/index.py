@@ -16,17 +16,15 @@ from numpy.typing import NDArray
 
 from hymem.stores.base import AskedTokens, Candidates
 from hymem.stores.columns import Column, Ragged, distinct
-from hymem.stores.dense import DenseIndex
-from hymem.stores.lexical import LexicalIndex, Query
-from hymem.stores.maxsim import TokenIndex, best_matches, weighted
+from hymem.stores.maxsim import weighted
 from hymem.stores.metadata import MetadataIndex
+from hymem.stores.passages import Asked, NewPassages, PassageIndex
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the index knows about some turns and units, one row each, by id. ``terms`` (hashes,
-    repeats included), ``keys``, ``token_ids`` and ``sources`` lie one after the other, as many as
-    counted."""
+    """What the index knows about some turns and units, one row each, by id. ``sources`` lie one
+    after the other, as many as counted."""
 
     id: NDArray[np.int64]
     is_unit: NDArray[np.bool_]
@@ -37,14 +35,9 @@ class Batch:
     event: NDArray[np.int64]
     seconds: NDArray[np.float64]
     tokens: NDArray[np.int64]
-    term_counts: NDArray[np.int64]
-    terms: NDArray[np.uint32]
-    key_counts: NDArray[np.int64]
-    keys: NDArray[np.float32]  # [sum of key_counts, dim]
-    id_counts: NDArray[np.int64]  # [sum of key_counts] tokens of each key
-    token_ids: NDArray[np.uint16]
     source_counts: NDArray[np.int64]
     sources: NDArray[np.int64]
+    passages: NewPassages
 
 
 class Sources(Sequence[tuple[int, ...]]):
@@ -69,8 +62,6 @@ class Sources(Sequence[tuple[int, ...]]):
         return tuple(self._turns[start : self._ends[row]].tolist())
 
 
-_NO_COUNTS = np.zeros(0, np.int64)
-_NO_IDS = np.zeros(0, np.uint16)
 COLUMNS = ("id", "is_unit", "shown", "session", "speaker", "position", "event", "seconds", "tokens")
 
 
@@ -95,9 +86,7 @@ class ScopeIndex:
         self.tokens = Column(np.int32)
         self.sources = Ragged(Column(np.int64))
         self.row_at = Column(np.int32)  # row of the turn at a position, -1 if it is gone
-        self.dense = DenseIndex(dim)
-        self.lexical = LexicalIndex()
-        self.late = TokenIndex()
+        self.passages = PassageIndex(dim)
         self.metadata: MetadataIndex | None = None
         self.turns_total = 0
         self._speakers: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -107,7 +96,7 @@ class ScopeIndex:
     @property
     def nbytes(self) -> int:
         """Bytes of memory, but for a few thousand of overhead."""
-        names = (*COLUMNS, "row_at", "sources", "dense", "lexical", "late")
+        names = (*COLUMNS, "row_at", "sources", "passages")
         size = sum(int(getattr(self, name).nbytes) for name in names)
         return size + (self.metadata.nbytes if self.metadata is not None else 0)
 
@@ -124,16 +113,13 @@ class ScopeIndex:
         places = np.searchsorted(self._speakers, batch.speaker)
         self.speaker.extend(np.where(batch.is_unit, -1, places))
         self.sources.append(batch.source_counts, batch.sources)
-        self.dense.append(batch.key_counts, batch.keys)
-        self.late.append(batch.id_counts, batch.token_ids)
-        self.lexical.append(batch.term_counts, batch.terms)
+        self.passages.append(batch.passages, ~batch.is_unit)
         for hidden in np.flatnonzero(~batch.shown).tolist():
-            self.lexical.hide(first + hidden)
+            self.passages.hide(first + hidden)
         self.hidden += int(np.count_nonzero(~batch.shown))
         turns = np.flatnonzero(~batch.is_unit)
         self._place(batch.position[turns], first + turns)
         self.turns_total += len(turns)
-        self._count_tokens(first + turns, 1)
 
     def refresh(self, item_id: int, batch: Batch | None) -> None:
         """Take over an item's new state, a batch of one; ``None`` means that it was removed."""
@@ -141,20 +127,21 @@ class ScopeIndex:
         if row is None:
             return
         shown = batch is not None and bool(batch.shown[0])
-        if bool(self.shown.view[row]) != shown:
-            (self.lexical.show if shown else self.lexical.hide)(row)
-            self.shown.view[row] = shown
-            self.hidden += -1 if shown else 1
+        if not self.shown.view[row]:
+            self.passages.show(row)
+        self.hidden += int(self.shown.view[row]) - int(shown)
+        self.shown.view[row] = shown
+        is_turn = not self.is_unit.view[row]
         if batch is None:
             self.metadata = None  # it may hold texts of the removed item
             self._drop_position(row)
-            self._rewrite_keys(row, np.zeros((0, self.dim), np.float32), _NO_COUNTS, _NO_IDS)
+            self.passages.remove(row, is_turn)
             return
         for name in ("event", "seconds", "tokens"):
             getattr(self, name).view[row] = getattr(batch, name)[0]
-        self._rewrite_keys(row, batch.keys, batch.id_counts, batch.token_ids)
-        if shown:
-            self.lexical.rewrite(row, batch.terms)
+        self.passages.rewrite(row, batch.passages, is_turn)
+        if not shown:
+            self.passages.hide(row)
 
     def name_speakers(self, speakers: Sequence[tuple[int, str]]) -> None:
         """All speakers of the scope, (id, name) by id."""
@@ -223,24 +210,21 @@ class ScopeIndex:
         tokens: AskedTokens | None,
     ) -> Candidates:
         """``query`` holds the hashes of the question's distinct terms."""
-        asked = self.lexical.prepare(query) if len(query) else None
-        found = [np.zeros(0, np.int64)]
-        if vector is not None and limit > 0:
-            found.append(self.dense.search(vector, limit, allowed))
-        if asked is not None and limit > 0:
-            found.append(self.lexical.search(asked, limit, allowed))
-        rows = _sorted(np.concatenate(found))
+        words = self.passages.lexical.prepare(query) if len(query) else None
+        asked = Asked(vector, words, tokens)
+        found = self.passages.search(asked, limit, allowed)
+        rows = self.passages.rows(found)
         if len(rows):
             rows = self._with_neighbours(rows, radius, allowed)
-        late = self._interact(rows, tokens, allowed) if tokens is not None else None
-        return self._describe(rows, vector, asked, late)
+        return self._describe(rows, self._window(rows, allowed), found, asked)
 
     def nearest(
         self, vector: NDArray[np.float32], limit: int, allowed: NDArray[np.bool_] | None
     ) -> list[tuple[int, float]]:
         """(id, cosine) of the ``limit`` allowed items with the nearest keys."""
-        rows = self.dense.search(vector, limit, allowed)
-        scores = self.dense.scores(vector, rows)
+        found = self.passages.nearest(vector, limit, allowed)
+        rows = self.passages.rows(found)
+        scores = self.passages.match(rows, np.sort(found), Asked(vector, None, None)).dense
         return list(zip(self.id.view[rows].tolist(), scores.tolist(), strict=True))
 
     def _with_neighbours(
@@ -273,37 +257,6 @@ class ScopeIndex:
         there = self.id.view[found] == ids if len(ids) else np.zeros(0, np.bool_)
         return found[there], owner[there]
 
-    def _interact(
-        self, rows: NDArray[np.int64], asked: AskedTokens, allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """MaxSim of each row, and of its window."""
-        near = self._window(rows, allowed)
-        every = _sorted(np.concatenate([rows, near[near >= 0]]))
-        weights = self.late.weights(asked.ids)
-        best = np.zeros((len(asked.ids), len(every) + 1), np.float32)  # the last one: no text
-        best[:, :-1] = self._best_matches(every, asked, weights)
-        place = np.searchsorted(every, rows)
-        around = np.where(near >= 0, np.searchsorted(every, near), len(every))
-        window = best[:, place]
-        for turns in around.T:
-            window = np.maximum(window, best[:, turns])
-        return weighted(best[:, place], weights), weighted(window, weights)
-
-    def _best_matches(
-        self, rows: NDArray[np.int64], asked: AskedTokens, weights: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """The best match of each question token in each row, or rather in its best key."""
-        keys, owner = self.dense.owner.gather(rows)
-        counts, ids = self.late.of(keys)
-        best = best_matches(asked.ids, ids, counts, asked.codes)
-        if len(keys) == len(rows) and (self.dense.owner.count.view[rows] == 1).all():
-            return best
-        order = np.lexsort((weighted(best, weights), owner))
-        last = order[np.flatnonzero(np.diff(owner, append=-1))]
-        result = np.zeros((len(asked.ids), len(rows)), np.float32)
-        result[:, owner[last]] = best[:, last]
-        return result
-
     def _window(
         self, rows: NDArray[np.int64], allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
@@ -321,20 +274,27 @@ class ScopeIndex:
     def _describe(
         self,
         rows: NDArray[np.int64],
-        vector: NDArray[np.float32] | None,
-        query: Query | None,
-        late: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+        near: NDArray[np.int64],
+        found: NDArray[np.int64],
+        asked: Asked,
     ) -> Candidates:
-        nothing = np.zeros(len(rows), np.float32)
+        """``near``: the rows' windows; ``found``: numbers of the passages that were found."""
+        every = _sorted(np.concatenate([rows, near[near >= 0]]))
+        matches = self.passages.match(every, found, asked)
+        place = np.searchsorted(every, rows)
+        around = np.where(near >= 0, np.searchsorted(every, near), place[:, None])
+        window = matches.tokens[:, place]
+        for turns in around.T:
+            window = np.maximum(window, matches.tokens[:, turns])
         flat, _ = self.sources.gather(rows)
         ends = np.cumsum(self.sources.count.view[rows])
         return Candidates(
             ids=self.id.view[rows],
             is_unit=self.is_unit.view[rows],
-            dense=nothing if vector is None else self.dense.scores(vector, rows),
-            lexical=nothing if query is None else self.lexical.scores(query, rows),
-            late=nothing if late is None else late[0],
-            late_window=nothing if late is None else late[1],
+            dense=matches.dense[place],
+            lexical=matches.lexical[place],
+            late=weighted(matches.tokens[:, place], matches.weights),
+            late_window=weighted(window, matches.weights),
             time=self.seconds.view[rows],
             position=self.position.view[rows].astype(np.int64),
             session=self.session.view[rows].astype(np.int64),
@@ -343,32 +303,10 @@ class ScopeIndex:
             speaker=self.speaker.view[rows],
             speakers=self._names,
             sources=Sources(self.sources.values[0].view[flat], ends),
-            lexical_max=0.0 if query is None else float(query.weights.sum()),
+            passages=matches.passages.take(place),
+            lexical_max=0.0 if asked.words is None else float(asked.words.weights.sum()),
             turns_total=self.turns_total,
         )
-
-    def _rewrite_keys(
-        self,
-        row: int,
-        keys: NDArray[np.float32],
-        counts: NDArray[np.int64],
-        ids: NDArray[np.uint16],
-    ) -> None:
-        held = np.arange(*self.dense.owner.slice(row).indices(self.dense.owner.values[0].size))
-        old_counts, old_ids = self.late.of(held)
-        same_tokens = np.array_equal(old_counts, counts) and np.array_equal(old_ids, ids)
-        if same_tokens and self.dense.holds(row, keys):
-            return
-        turn = [] if self.is_unit.view[row] else [row]
-        self._count_tokens(np.array(turn, np.int64), -1)
-        self.dense.rewrite(row, keys)
-        self.late.append(counts, ids)
-        self._count_tokens(np.array(turn, np.int64), 1)
-
-    def _count_tokens(self, turns: NDArray[np.int64], sign: int) -> None:
-        keys, owner = self.dense.owner.gather(turns)
-        counts, ids = self.late.of(keys)
-        self.late.count(np.repeat(owner, counts), ids, sign)
 
     def _row(self, item_id: int) -> int | None:
         row = int(np.searchsorted(self.id.view, item_id))

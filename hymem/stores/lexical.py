@@ -46,7 +46,7 @@ def hash_terms(words: Iterable[str]) -> NDArray[np.uint32]:
 
 
 class LexicalIndex:
-    """Rows are numbered by the scope's index. A hidden row counts in no statistic."""
+    """Rows are passages, numbered as they are added. A hidden row counts in no statistic."""
 
     def __init__(self) -> None:
         self.terms = Ragged(Column(np.uint32), Column(np.uint8))  # distinct hashes, frequencies
@@ -75,26 +75,23 @@ class LexicalIndex:
         self.shown += len(counts)
         self.total_length += len(hashes)
 
-    def hide(self, row: int) -> None:
-        self._count_row(row, -1)
+    def hide(self, rows: NDArray[np.int64]) -> None:
+        self._count_rows(rows, -1)
 
-    def show(self, row: int) -> None:
-        self._count_row(row, 1)
+    def show(self, rows: NDArray[np.int64]) -> None:
+        self._count_rows(rows, 1)
 
-    def rewrite(self, row: int, hashes: NDArray[np.uint32]) -> None:
-        """Replace the terms of a shown row."""
-        distinct, frequency, rows = _count(np.array([len(hashes)]), hashes)
-        old = self.terms.slice(row)
-        if np.array_equal(self.terms.values[0].view[old], distinct) and np.array_equal(
-            self.terms.values[1].view[old], frequency
-        ):
-            return
-        self.hide(row)
-        self.terms.rewrite(row, distinct, frequency)
-        self.length.view[row] = len(hashes)
-        self._post(distinct, row + rows, frequency)
-        self.shown += 1
-        self.total_length += len(hashes)
+    def holds(
+        self, rows: NDArray[np.int64], counts: NDArray[np.int64], hashes: NDArray[np.uint32]
+    ) -> bool:
+        """Whether these rows have these terms."""
+        distinct, frequency, owner = _count(counts, hashes)
+        flat, old = self.terms.gather(rows)
+        return (
+            np.array_equal(self.terms.values[0].view[flat], distinct)
+            and np.array_equal(self.terms.values[1].view[flat], frequency)
+            and np.array_equal(old, owner)
+        )
 
     def postings(self) -> NDArray[np.uint64]:
         return np.concatenate([*self.runs, self._tail.view])
@@ -113,17 +110,6 @@ class LexicalIndex:
         weights = np.log1p((self.shown - found + 0.5) / (found + 0.5)).astype(np.float32)
         return Query(terms, weights, found, spans)
 
-    def search(
-        self, query: Query, limit: int, allowed: NDArray[np.bool_] | None
-    ) -> NDArray[np.int64]:
-        """The ``limit`` best of the ``allowed`` rows (``bool[rows]``, ``None``: all), unordered."""
-        rows, complete = self._gather(query, limit, allowed)
-        if complete:
-            return rows
-        scores = self.scores(query, rows)
-        # A text that was updated is still posted under its old terms, and scores nothing for them.
-        return _best(rows[scores > 0], scores[scores > 0], limit)
-
     def scores(self, query: Query, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """BM25 of each of these rows, ``float32[len(rows)]``."""
         flat, owner = self.terms.gather(rows)
@@ -135,15 +121,13 @@ class LexicalIndex:
         gained = query.weights[place] * _saturate(frequency, self._norm(rows)[owner])
         return np.bincount(owner, gained, len(rows)).astype(np.float32)
 
-    def _gather(
-        self, query: Query, limit: int, allowed: NDArray[np.bool_] | None
-    ) -> tuple[NDArray[np.int64], bool]:
-        """The rows with the best scores over the rarest query terms: ``limit`` of them and true if
-        those are all the terms, else some more, to be scored in full."""
+    def gather(self, query: Query) -> tuple[NDArray[np.int64], NDArray[np.float32], bool]:
+        """Rows that hold query terms, the sums of their scores over the rarest of these terms, and
+        whether those are all the terms. Hidden rows are among them."""
         if len(self._sum) < self.length.size:
             self._sum = np.zeros(self.length.size + self.length.size // 4, np.float32)
         total, found, read = self._sum, [np.zeros(0, np.int64)], 0
-        complete = not self.stale
+        complete = True
         for term in np.argsort(query.found, kind="stable").tolist():
             postings = _postings(query, term)
             if read and read + len(postings) > POSTINGS_BUDGET:
@@ -153,18 +137,12 @@ class LexicalIndex:
             lower = postings.astype(np.uint32)
             rows = (lower >> np.uint32(8)).astype(np.int64)
             frequency = (lower & np.uint32(0xFF)).astype(np.float32)
-            if self.stale:  # an updated text may be posted twice under a term it kept
-                rows, first = np.unique(rows, return_index=True)
-                frequency = frequency[first]
             found.append(rows[total[rows] == 0])
             total[rows] += query.weights[term] * _saturate(frequency, self._norm(rows))
         rows = np.concatenate(found)
         sums = total[rows]
         total[rows] = 0
-        if allowed is not None:
-            kept = allowed[rows]
-            sums, rows = sums[kept], rows[kept]
-        return _best(rows, sums, limit if complete else limit * OVERFETCH), complete
+        return rows, sums, complete
 
     def _post(
         self, terms: NDArray[np.uint32], rows: NDArray[np.int64], frequency: NDArray[np.uint8]
@@ -186,11 +164,13 @@ class LexicalIndex:
         lengths: NDArray[np.float32] = self.length.view[rows]
         return lengths * np.float32(K1 * B / mean) + np.float32(K1 * (1 - B))
 
-    def _count_row(self, row: int, sign: int) -> None:
-        for term in self.terms.values[0].view[self.terms.slice(row)].tolist():
-            self.stale[term] = self.stale.get(term, 0) - sign
-        self.shown += sign
-        self.total_length += sign * float(self.length.view[row])
+    def _count_rows(self, rows: NDArray[np.int64], sign: int) -> None:
+        flat, _ = self.terms.gather(rows)
+        terms, times = np.unique(self.terms.values[0].view[flat], return_counts=True)
+        for term, count in zip(terms.tolist(), times.tolist(), strict=True):
+            self.stale[term] = self.stale.get(term, 0) - sign * count
+        self.shown += sign * len(rows)
+        self.total_length += sign * float(self.length.view[rows].sum())
 
 
 def _postings(query: Query, term: int) -> NDArray[np.uint64]:
@@ -198,12 +178,14 @@ def _postings(query: Query, term: int) -> NDArray[np.uint64]:
     return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
 
 
-def _best(rows: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> NDArray[np.int64]:
-    """The rows with the best scores; of equal ones the newest, however they were indexed."""
+def best_of(rows: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> NDArray[np.int64]:
+    """Places of the rows with the best scores; of equal ones the newest, however they were
+    indexed."""
     if len(rows) <= limit:
-        return rows
+        return np.arange(len(rows))
     least = np.partition(scores, -limit)[-limit]
-    above, equal = rows[scores > least], np.sort(rows[scores == least])
+    above, equal = np.flatnonzero(scores > least), np.flatnonzero(scores == least)
+    equal = equal[np.argsort(rows[equal])]
     return np.concatenate([above, equal[len(above) - limit :]])
 
 

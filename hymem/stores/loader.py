@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 
 from hymem.stores.index import Batch, ScopeIndex
-from hymem.stores.rows import ids_from_blob, keys_from_blob, sources_of
+from hymem.stores.passages import NewPassages
+from hymem.stores.rows import (
+    ids_from_blob,
+    keys_from_blob,
+    sources_of,
+    term_counts_from_blob,
+)
 
 _ITEM = """
 SELECT id, kind, session, speaker, position, event, seconds, tokens,
-       superseded_by IS NULL AND duplicate_of IS NULL, terms, keys, ids
+       superseded_by IS NULL AND duplicate_of IS NULL, terms, keys, ids, spans
 FROM items LEFT JOIN vectors v ON v.item = id LEFT JOIN tokens t ON t.item = id
 """
 _ROWS_AT_ONCE = 4096
@@ -90,14 +96,12 @@ def _batch(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], dim: i
         words,
         keys,
         token_ids,
+        spans,
     ) = zip(*rows, strict=True)
     sources = [
         sources_of(connection, item_id) if kind == "unit" else (item_id,)
         for item_id, kind in zip(ids, kinds, strict=True)
     ]
-    held = [blob or b"" for blob in keys]
-    key_counts = [len(blob) // (2 * dim) for blob in held]
-    codes = [ids_from_blob(*pair) for pair in zip(token_ids, key_counts, strict=True)]
     return Batch(
         id=np.array(ids, np.int64),
         is_unit=np.array([kind == "unit" for kind in kinds]),
@@ -108,12 +112,37 @@ def _batch(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], dim: i
         event=np.array([-1 if event is None else event for event in events], np.int64),
         seconds=np.array(seconds, np.float64),
         tokens=np.array(tokens, np.int64),
-        term_counts=np.array([len(blob) // 4 for blob in words], np.int64),
-        terms=np.frombuffer(b"".join(words), np.uint32),
-        key_counts=np.array(key_counts, np.int64),
-        keys=keys_from_blob(b"".join(held), dim),
-        id_counts=np.concatenate([counts for counts, _ in codes]).astype(np.int64),
-        token_ids=np.concatenate([flat for _, flat in codes]),
         source_counts=np.array([len(turns) for turns in sources], np.int64),
         sources=np.array([turn for turns in sources for turn in turns], np.int64),
+        passages=_passages(words, keys, token_ids, spans, dim),
+    )
+
+
+def _passages(
+    terms: Sequence[bytes],
+    keys: Sequence[bytes | None],
+    token_ids: Sequence[bytes | None],
+    spans: Sequence[bytes | None],
+    dim: int,
+) -> NewPassages:
+    """From the items' columns. Where an item has no spans, all its terms are the first passage's;
+    where it has no vectors or no token ids yet, its passages have none."""
+    counts, held, term_counts, id_counts, ids = [], [], [], [], []
+    for words, blob, codes, places in zip(terms, keys, token_ids, spans, strict=True):
+        known = len(blob or b"") // (2 * dim)
+        of_each = term_counts_from_blob(places) if places else [len(words) // 4]
+        count = max(known, len(of_each)) if words or known else 0
+        counts.append(count)
+        held.append((blob or b"").ljust(2 * dim * count, b"\0"))
+        term_counts += [*of_each, *[0] * (count - len(of_each))][:count]
+        coded, flat = ids_from_blob(codes, known)
+        id_counts += [*coded, *[0] * (count - len(coded))]
+        ids.append(flat)
+    return NewPassages(
+        counts=np.array(counts, np.int64),
+        term_counts=np.array(term_counts, np.int64),
+        terms=np.frombuffer(b"".join(terms), np.uint32),
+        keys=keys_from_blob(b"".join(held), dim),
+        id_counts=np.array(id_counts, np.int64),
+        token_ids=np.concatenate(ids),
     )

@@ -68,8 +68,7 @@ def weighted(best: Floats, weights: Floats) -> Floats:
 
 
 class TokenIndex:
-    """The tokens of one scope, by key as the dense index numbers them, and how many turns hold each
-    token."""
+    """The tokens of one scope, by key (a passage), and how many turns hold each token."""
 
     def __init__(self) -> None:
         self.ids = Ragged(Column(np.uint16))
@@ -83,6 +82,11 @@ class TokenIndex:
     def append(self, counts: NDArray[np.integer], ids: Ids) -> None:
         """Add the next keys: how many tokens each has, and all tokens one after the other."""
         self.ids.append(counts, ids)
+
+    def holds(self, keys: NDArray[np.int64], counts: NDArray[np.integer], ids: Ids) -> bool:
+        """Whether the keys with these numbers have these tokens."""
+        old_counts, old_ids = self.of(keys)
+        return np.array_equal(old_counts, counts) and np.array_equal(old_ids, ids)
 
     def count(self, turns: NDArray[np.integer], ids: Ids, sign: int) -> None:
         """Enter the tokens of some turns into the statistics (``sign`` 1) or take them out (-1).

@@ -106,6 +106,15 @@ def ids_from_blob(blob: bytes | None, keys: int) -> tuple[NDArray[np.uint16], ND
     return held[:keys], held[keys:]
 
 
+def term_counts_from_blob(spans: bytes) -> list[int]:
+    """How many terms each passage has, from the column ``spans``: per passage, as ``int32``, where
+    it begins and ends, how many tokens and how many terms it has."""
+    import numpy as np
+
+    counts: list[int] = np.frombuffer(spans, "<i4")[3::4].tolist()
+    return counts
+
+
 def turn_from_row(row: Sequence[Any]) -> Turn:
     item_id, role, speaker, text, time, session, position, source_id, metadata = row
     return Turn(

@@ -169,7 +169,17 @@ def _retries(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE events SET expires = 0 WHERE status = 'failed'")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _token_ids, _retries)
+def _spans(connection: sqlite3.Connection) -> None:
+    """Where the passages of a long turn lie, ``NULL`` for a turn of one."""
+    connection.execute("ALTER TABLE items ADD COLUMN spans BLOB")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _first,
+    _token_ids,
+    _retries,
+    _spans,
+)
 VERSION = len(MIGRATIONS)
 
 

@@ -21,21 +21,21 @@ from hymem.files import private_folder, replacing
 from hymem.stores.columns import Ragged
 from hymem.stores.index import COLUMNS, ScopeIndex
 
-FORMAT = "hymem-index-2"
+FORMAT = "hymem-index-3"
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def pack(index: ScopeIndex) -> tuple[dict[str, Any], Arrays]:
     """The index as plain numbers and arrays of its own, to be written without its lock."""
-    dense, lexical = index.dense, index.lexical
+    dense, lexical, late = index.passages.dense, index.passages.lexical, index.passages.late
     arrays: Arrays = {name: getattr(index, name).view.copy() for name in (*COLUMNS, "row_at")}
     for name, ragged in _ragged(index).items():
         arrays[f"{name}.start"] = ragged.start.view.copy()
         arrays[f"{name}.count"] = ragged.count.view.copy()
         for number, column in enumerate(ragged.values):
             arrays[f"{name}.{number}"] = column.view.copy()
-    arrays["found"] = index.late.found.view.copy()
+    arrays["found"] = late.found.view.copy()
     arrays["length"] = lexical.length.view.copy()
     arrays["postings"] = np.sort(lexical.postings())
     arrays["stale"] = np.array(list(lexical.stale.items()), np.int64).reshape(-1, 2)
@@ -44,11 +44,11 @@ def pack(index: ScopeIndex) -> tuple[dict[str, Any], Arrays]:
         arrays["lists"] = faiss.serialize_index(dense.lists)
     numbers = {
         "built": dense.built,
-        "wasted": dense.wasted,
+        "wasted": index.passages.wasted,
         "last_change": index.last_change,
         "last_event": index.last_event,
         "turns": index.turns_total,
-        "coded": index.late.turns,
+        "coded": late.turns,
         "hidden": index.hidden,
         "shown": lexical.shown,
         "total_length": lexical.total_length,
@@ -67,13 +67,14 @@ def unpack(index: ScopeIndex, numbers: Mapping[str, Any], arrays: Arrays) -> Non
             column.fill(arrays[f"{name}.{number}"])
     index.last_change, index.last_event = numbers["last_change"], numbers["last_event"]
     index.turns_total, index.hidden = numbers["turns"], numbers["hidden"]
-    index.late.found.fill(arrays["found"])
-    index.late.turns = numbers["coded"]
-    index.dense.fill(arrays["codes"])
+    dense, lexical, late = index.passages.dense, index.passages.lexical, index.passages.late
+    index.passages.replaced = int(np.count_nonzero(arrays["passages.0"] < 0))
+    late.found.fill(arrays["found"])
+    late.turns = numbers["coded"]
+    dense.fill(arrays["codes"])
     if "lists" in arrays:
-        index.dense.lists = faiss.deserialize_index(arrays["lists"])
-    index.dense.built = numbers["built"]
-    lexical = index.lexical
+        dense.lists = faiss.deserialize_index(arrays["lists"])
+    dense.built = numbers["built"]
     lexical.length.fill(arrays["length"])
     lexical.runs = [arrays["postings"]]
     lexical.stale = dict(arrays["stale"].tolist())
@@ -118,9 +119,9 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays] | None:
 def _ragged(index: ScopeIndex) -> dict[str, Ragged]:
     return {
         "sources": index.sources,
-        "owner": index.dense.owner,
-        "terms": index.lexical.terms,
-        "token_ids": index.late.ids,
+        "passages": index.passages.of,
+        "terms": index.passages.lexical.terms,
+        "token_ids": index.passages.late.ids,
     }
 
 

@@ -53,7 +53,7 @@ class Upkeep:
 
     def consider(self, scope_id: int, index: ScopeIndex) -> None:
         """Have the index grown or saved behind the caller's back, if it is due."""
-        if not (index.dense.outgrown or self._unsaved(index, GROWTH)):
+        if not (index.passages.dense.outgrown or self._unsaved(index, GROWTH)):
             return
         with self._changed:
             if self._stopped:
@@ -107,8 +107,8 @@ class Upkeep:
                 log.warning("an index stays as it is: %s", error)
 
     def _work(self, scope_id: int, index: ScopeIndex) -> None:
-        if index.dense.outgrown:
-            index.dense.build(index.lock, lambda: self._stopped)
+        if index.passages.dense.outgrown:
+            index.passages.dense.build(index.lock, lambda: self._stopped)
         if self._unsaved(index, GROWTH) and not self._stopped:
             self._save(scope_id, index)
 
