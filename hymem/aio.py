@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -76,11 +76,14 @@ class AsyncHyMem:
 
     @functools.wraps(HyMem.chat_stream)
     async def chat_stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[str]:
-        pieces: Iterator[str] = await self._run(
-            functools.partial(self._memory.chat_stream, *args, **kwargs)
-        )
-        while (piece := await self._run(functools.partial(next, pieces, _END))) is not _END:
-            yield piece
+        pieces: Any = await self._run(functools.partial(self._memory.chat_stream, *args, **kwargs))
+        try:
+            while (piece := await self._run(functools.partial(next, pieces, _END))) is not _END:
+                yield piece
+        finally:
+            # A reader who leaves or is cancelled frees the model at once, also while a thread waits
+            # for the next piece. Not on the threads of the calls, all of which may be waiting.
+            await asyncio.shield(asyncio.to_thread(pieces.close))
 
     async def close(self) -> None:
         """As ``HyMem.close``."""

@@ -10,6 +10,7 @@ from hymem.context import Rendered
 from hymem.cost import Ledger, Meter
 from hymem.deep import raw_context
 from hymem.embed import unit_key
+from hymem.encoders.rows import encode
 from hymem.errors import BudgetError, InputError, LLMError
 from hymem.offline import NOTHING, SURE, OfflineReader
 from hymem.prompts import load
@@ -44,7 +45,7 @@ class Asker:
         self._store, self._retriever, self._llm = store, retriever, llm
         self._ledger, self._config = ledger, config
         self._reader = OfflineReader(
-            lambda texts: encoder.encode([unit_key(text, encoder.max_tokens) for text in texts])
+            lambda texts: encode(encoder, [unit_key(text, encoder.max_tokens) for text in texts])
         )
 
     def recall(

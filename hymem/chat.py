@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from hymem.ask import Asker
 from hymem.context import format_day
 from hymem.cost import Ledger, Meter
 from hymem.errors import InputError, StoreClosedError
+from hymem.llm.streams import Closable
 from hymem.messages import clean_text, parse_messages
 from hymem.prompts import load
 from hymem.shapes import text_of
@@ -86,29 +87,16 @@ class Chatter:
         where: Filter | None = None,
         now: datetime | None = None,
         budget: Budget | None = None,
-    ) -> Generator[str]:
-        """As ``reply``, in pieces. A reader who leaves early is remembered with what was shown.
+    ) -> Closable[str]:
+        """As ``reply``, in pieces. A reader who leaves early is remembered with what was shown;
+        ``close`` of the iterator may be called from any thread, and ends the request at once.
 
         A connection that drops raises ``LLMError``; the pieces shown so far are then no whole reply
         and are not saved.
         """
         turn = self._prepare(scope, messages, max_tokens, where, now, budget)
-        return self._pieces(turn, save)
-
-    def _pieces(self, turn: _Turn, save: Save) -> Generator[str]:
-        shown: list[str] = []
-        try:
-            for piece in turn.llm.stream(turn.prompt):
-                if not isinstance(piece, Completion):
-                    shown.append(piece)
-                    yield piece
-        except GeneratorExit:
-            try:
-                _save(save, turn, "".join(shown))
-            except StoreClosedError:  # the reader outlived the memory
-                log.warning("a reply that was left early is not remembered: the memory is closed")
-            raise
-        _save(save, turn, "".join(shown))
+        source = turn.llm.stream(turn.prompt)
+        return Closable(_pieces(source, turn, save), source)
 
     def _prepare(
         self,
@@ -136,6 +124,24 @@ class Chatter:
         if context.text:
             prompt = _with_memory(prompt, context, now or datetime.now())
         return _Turn(prompt, new, context, meter, meter.llm(self._llm, "chat", context.tier))
+
+
+def _pieces(
+    source: Iterator[str | Completion], turn: _Turn, save: Save
+) -> Generator[str, None, None]:
+    shown: list[str] = []
+    try:
+        for piece in source:
+            if not isinstance(piece, Completion):
+                shown.append(piece)
+                yield piece
+    except GeneratorExit:
+        try:
+            _save(save, turn, "".join(shown))
+        except StoreClosedError:  # the reader outlived the memory
+            log.warning("a reply that was left early is not remembered: the memory is closed")
+        raise
+    _save(save, turn, "".join(shown))
 
 
 def _unanswered(messages: Sequence[Message]) -> list[Message]:

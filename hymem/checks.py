@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -58,8 +59,20 @@ def check_query(query: str) -> None:
 
 def check_positive(number: int, name: str) -> None:
     """``number`` is an ``int`` of at least 1."""
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, not {number!r}")
+    check_count(number, name, least=1)
+
+
+def check_count(number: int, name: str, *, least: int) -> None:
+    """``number`` is an ``int`` of at least ``least``."""
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, not {number!r}")
+
+
+def check_seconds(number: float, name: str) -> None:
+    """``number`` is a length of time: more than 0, and not for ever."""
+    plain = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if not plain or not 0 < number < math.inf:
+        raise InputError(f"{name} must be a number of seconds above 0, not {number!r}")
 
 
 def check_id(item_id: int) -> None:

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hymem.errors import BudgetError, InputError, LLMError, PriceError, StoreError
+from hymem.errors import (
+    BudgetError,
+    InputError,
+    LLMError,
+    LLMOutputError,
+    PriceError,
+    StoreError,
+)
+from hymem.llm.slots import behind_add
+from hymem.llm.streams import Closable
 from hymem.prices import Prices
+from hymem.redact import as_ours
 from hymem.tokens import reported_count
 from hymem.types import LLM, Budget, Completion, Encoder, PaidEncoder, Scope, StageUsage, Usage
 
@@ -52,7 +62,7 @@ class Ledger:
     def ambient_llm(self, llm: LLM, stage: str) -> LLM:
         """``llm``, metered on whatever request is ``charging`` when it is called. For stages whose
         protocol knows no scope, such as an ``Extractor``."""
-        return MeteredLLM(llm, stage, "none", self.current)
+        return MeteredLLM(llm, stage, "none", self.current, behind=True)
 
     def encoder(self, encoder: Encoder) -> Encoder:
         """``encoder``, metered in the same way if its calls are paid for; else as it is."""
@@ -185,12 +195,14 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class MeteredLLM:
-    """An ``LLM`` whose every call is checked against the caps and counted."""
+    """An ``LLM`` whose every call is checked against the caps and counted, and whose every error is
+    one of ours. ``behind``: its calls are extraction's, which nobody waits for."""
 
     inner: LLM
     stage: str
     tier: str
     meter: Callable[[], Meter]
+    behind: bool = False
 
     @property
     def model(self) -> str:
@@ -201,39 +213,69 @@ class MeteredLLM:
     ) -> Completion:
         """As the inner model's; raises ``BudgetError`` and ``PriceError`` before the call too."""
         meter, started = self._begin(messages)
-        try:
-            done = self.inner.complete(messages, schema)
-        except LLMError as error:
-            if error.spent is not None:
-                self._record(meter, error.spent, messages, started)
-            raise
-        self._record(meter, done, messages, started)
-        return done
+        outcome = self._outcome(messages, schema)
+        if isinstance(outcome, Completion):
+            self._record(meter, outcome, messages, started)
+            return outcome
+        if outcome.spent is not None:
+            self._record(meter, outcome.spent, messages, started)
+        raise outcome
 
     def stream(self, messages: Sequence[Mapping[str, str]]) -> Iterator[str | Completion]:
-        """As the inner model's. A stream that its reader leaves early is counted too, by
-        estimate."""
+        """As the inner model's; may be closed from any thread. A stream that its reader leaves
+        early is counted too, by estimate."""
         meter, started = self._begin(messages)
+        source = self.inner.stream(messages)
+        return Closable(self._counted(source, messages, meter, started), source)
+
+    def _outcome(
+        self, messages: Sequence[Mapping[str, str]], schema: type[Any] | None
+    ) -> Completion | LLMError:
+        """The model may be anybody's, and raise or return anything."""
+        try:
+            with behind_add() if self.behind else nullcontext():
+                done: Any = self.inner.complete(messages, schema)
+        except LLMError as error:
+            return error
+        except Exception as error:
+            return as_ours(LLMError, self.model, error)
+        if not isinstance(done, Completion):
+            return LLMError(f"{self.model} returned {type(done).__name__}, not a Completion")
+        if schema is not None and not isinstance(done.value, schema):
+            return LLMOutputError(
+                f"{self.model} returned {type(done.value).__name__}, not {schema.__name__}", done
+            )
+        return done
+
+    def _counted(
+        self,
+        source: Iterator[str | Completion],
+        messages: Sequence[Mapping[str, str]],
+        meter: Meter,
+        started: float,
+    ) -> Generator[str | Completion, None, None]:
         pieces: list[str] = []
         spent: Completion | None = None
-        reading = False
+        failure: LLMError | None = None
         try:
-            for piece in self.inner.stream(messages):
+            for piece in source:
                 if isinstance(piece, Completion):
                     spent = piece
-                    continue
-                pieces.append(piece)
-                reading = True
-                yield piece
-                reading = False
+                else:
+                    pieces.append(piece + "")  # a piece that is no text is the model's fault
+                    yield piece
         except LLMError as error:
-            spent = error.spent
+            spent, failure = error.spent, error
+        except GeneratorExit:
+            spent = Completion(None, "".join(pieces), self.model)
             raise
+        except Exception as error:
+            failure = as_ours(LLMError, self.model, error)
         finally:
-            if reading:
-                spent = Completion(None, "".join(pieces), self.model)
             if spent is not None:
                 self._record(meter, spent, messages, started)
+        if failure is not None:
+            raise failure
         if spent is not None:
             yield spent
 

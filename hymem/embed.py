@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hymem.errors import EncoderError, HyMemError
+from hymem.encoders.rows import encode
+from hymem.errors import EncoderError
 from hymem.keys import dense_keys, strip_recalled, windows
+from hymem.redact import guarded
 from hymem.types import Encoder, TokenCoder, Turn, Unit
 
 if TYPE_CHECKING:
@@ -98,23 +101,11 @@ def encode_each(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[Keys | N
 
 
 def _keys(encoder: Encoder, texts: Sequence[str]) -> Keys:
-    import numpy as np
-
-    try:
-        rows = np.asarray(encoder.encode(texts) if texts else [], np.float32)
-        ids = encoder.token_ids(texts) if isinstance(encoder, TokenCoder) else None
-    except HyMemError:
-        raise
-    except Exception as error:  # anybody's encoder
-        raise EncoderError(f"{encoder.name}: {type(error).__name__}: {error}") from error
-    if not texts:
-        rows = rows.reshape(0, encoder.dim)
-    if rows.shape != (len(texts), encoder.dim) or not np.isfinite(rows).all():
-        raise EncoderError(
-            f"{encoder.name} returned an array of shape {rows.shape}, or one with numbers that are "
-            f"not finite; expected {(len(texts), encoder.dim)}"
-        )
-    if ids is not None and len(ids) != len(texts):
+    rows = encode(encoder, texts)
+    if not isinstance(encoder, TokenCoder):
+        return Keys(rows, None)
+    ids = guarded(EncoderError, encoder.name, partial(encoder.token_ids, texts))
+    if len(ids) != len(texts):
         raise EncoderError(f"{encoder.name} returned tokens of {len(ids)} texts for {len(texts)}")
     return Keys(rows, ids)
 

@@ -9,13 +9,14 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hymem.errors import HyMemError, StoreClosedError
 
 if TYPE_CHECKING:
+    from hymem.llm.streams import Closable
     from hymem.stores.base import Store
     from hymem.worker import Worker
 
@@ -64,7 +65,7 @@ class Life:
                     del self._calls[thread]
                     self._changed.notify_all()
 
-    def stream(self, pieces: Generator[str]) -> Stream:
+    def stream(self, pieces: Closable[str]) -> Stream:
         """``pieces``, each of them a call of its own."""
         stream = Stream(pieces, self)
         with self._changed:
@@ -119,7 +120,7 @@ class Life:
 class Stream(Iterator[str]):
     """A reply in pieces. Closing its memory ends it as if its reader had left."""
 
-    def __init__(self, pieces: Generator[str], life: Life) -> None:
+    def __init__(self, pieces: Closable[str], life: Life) -> None:
         self._pieces, self._life = pieces, life
         self._reading = threading.Lock()
         self._left = False
@@ -129,22 +130,20 @@ class Stream(Iterator[str]):
             try:
                 with self._reading:
                     return next(self._pieces)
+            except GeneratorExit:  # closed meanwhile, by another thread
+                if self._life.is_open():
+                    raise StopIteration from None
+                raise StoreClosedError from None
             finally:
                 if self._left:
-                    self._end()
+                    self._pieces.close()
 
     def close(self) -> None:
-        """Leave: at once, or after the piece that another thread is waiting for, for which this
-        does not wait. What was shown is remembered."""
+        """Leave: at once, or, if a model of the user's own cannot be interrupted, after the piece
+        that another thread is waiting for, for which this does not wait. What was shown is
+        remembered."""
         self._left = True
-        self._end()
-
-    def _end(self) -> None:
-        if self._reading.acquire(blocking=False):
-            try:
-                self._pieces.close()
-            finally:
-                self._reading.release()
+        self._pieces.close()
 
 
 _open: set[Life] = set()

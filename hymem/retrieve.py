@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
 from hymem.keys import windows
 from hymem.stores.base import AskedTokens, Candidates, Store
@@ -130,7 +131,7 @@ class Retriever:
         import numpy as np
 
         try:
-            rows = self._encoder.encode(windows(question, self._encoder.max_tokens))
+            rows = encode(self._encoder, windows(question, self._encoder.max_tokens))
         except EncoderError as error:
             log.warning("searching by words alone: %s", error)
             return None

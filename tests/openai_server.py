@@ -18,7 +18,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -64,7 +64,17 @@ class Drop:
     quietly: bool = False
 
 
-Action = Say | Fail | Hang | Drop
+@dataclass(frozen=True)
+class Raw:
+    """Send these bytes as they are, wait where a number of seconds stands, close the connection.
+    ``KEY`` in them is replaced by the request's ``Authorization`` header."""
+
+    parts: Sequence[bytes | float]
+
+
+KEY = b"{the-key}"
+
+Action = Say | Fail | Hang | Drop | Raw
 
 
 def count(text: str) -> int:
@@ -85,11 +95,12 @@ def last_message(body: Body) -> str:
 class OpenAIServer:
     """``url`` is what ``base_url`` must be. ``input_tokens``, ``output_tokens``: all that was
     reported as used. ``rejects``: ``response_format`` types (and ``stream_options``) that it
-    answers with 400."""
+    answers with 400. ``always``: how every request is answered, of whatever kind."""
 
     def __init__(self) -> None:
         self.answer: Callable[[Body], str | Action] = lambda body: "ok"
         self.rejects: set[str] = set()
+        self.always: Raw | None = None
         self.requests: list[dict[str, Any]] = []
         self.at: list[float] = []
         self.keys: list[str] = []
@@ -147,7 +158,9 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 server.busy += 1
                 server.most_busy = max(server.most_busy, server.busy)
             try:
-                if self.path.endswith("/embeddings"):
+                if server.always:
+                    self._raw(server.always)
+                elif self.path.endswith("/embeddings"):
                     self._embed(body)
                 else:
                     self._chat(body)
@@ -166,6 +179,8 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
             match server.next_action(body):
                 case Fail() as fail:
                     self._error(fail)
+                case Raw() as raw:
+                    self._raw(raw)
                 case Hang(seconds):
                     time.sleep(seconds)
                     self._cut()
@@ -269,6 +284,16 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
+
+        def _raw(self, raw: Raw) -> None:
+            self._cut()
+            key = self.headers.get("Authorization", "").encode()
+            for part in raw.parts:
+                if isinstance(part, float):
+                    time.sleep(part)
+                else:
+                    self.wfile.write(part.replace(KEY, key))
+                    self.wfile.flush()
 
         def _cut(self) -> None:
             self.close_connection = True

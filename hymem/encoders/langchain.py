@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hymem.encoders.rows import unit_rows
 from hymem.errors import EncoderError
+from hymem.redact import guarded, secrets_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,10 +39,14 @@ class LangChainEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """``float32[len(texts), dim]``, unit rows. Raises ``EncoderError``."""
-        try:
-            vectors = self._embeddings.embed_documents(list(texts)) if len(texts) else []
-        except Exception as error:  # every provider has errors of its own
-            raise EncoderError(f"{self.name}: {type(error).__name__}: {error}") from error
+        if not len(texts):
+            return unit_rows([], texts, self.dim)
+        vectors = guarded(
+            EncoderError,
+            self.name,
+            lambda: self._embeddings.embed_documents(list(texts)),
+            lambda: secrets_of(self._embeddings),
+        )
         return unit_rows(vectors, texts, self.dim)
 
     def encode_counted(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], None]:

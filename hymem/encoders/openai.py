@@ -8,15 +8,20 @@ from urllib.parse import urlsplit
 
 from hymem.encoders.rows import unit_rows
 from hymem.errors import EncoderError, LLMError
-from hymem.llm.openai import Connection
+from hymem.llm.connection import Connection
+from hymem.llm.protocol import OddReplyError, read_vectors
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from openai import AsyncOpenAI
 
 # OpenAI takes 300,000 tokens in one request; no script needs more than 1.4 tokens a character.
 CHARACTERS_PER_CALL = 200_000
 TEXTS_PER_CALL = 256
+# What a number of a vector may take as JSON, and what may stand around the vectors.
+NUMBER_BYTES = 32
+REPLY_BYTES = 1_000_000
 
 _DIMS = {
     "text-embedding-3-small": 1536,
@@ -44,6 +49,7 @@ class OpenAIEncoder:
         api_key: str | None = None,
         max_tokens: int = 512,
         timeout: float = 60.0,
+        deadline: float | None = None,
         max_retries: int = 4,
     ) -> None:
         known = dim or _DIMS.get(model)
@@ -53,7 +59,15 @@ class OpenAIEncoder:
         self.dim = known
         self.max_tokens = max_tokens
         self._shorten = {"dimensions": known} if _DIMS.get(model, known) != known else {}
-        self._connection = Connection(base_url, api_key, timeout, max_retries)
+        self._connection = Connection(
+            base_url,
+            api_key,
+            timeout=timeout,
+            deadline=deadline,
+            max_retries=max_retries,
+            concurrency=None,
+            limit=REPLY_BYTES + TEXTS_PER_CALL * known * NUMBER_BYTES,
+        )
 
     @property
     def base_url(self) -> str:
@@ -82,22 +96,26 @@ class OpenAIEncoder:
         vectors: list[Sequence[float]] = []
         tokens: int | None = 0
         for batch in _batches(texts):
-            answer = self._call(batch)
-            vectors += [one.embedding for one in sorted(answer.data, key=lambda one: one.index)]
-            used = answer.usage.prompt_tokens if answer.usage else None
+            rows, used = self._call(batch)
+            vectors += rows
             tokens = None if tokens is None or used is None else tokens + used
         return unit_rows(vectors, texts, self.dim), tokens
 
-    def _call(self, texts: Sequence[str]) -> Any:
-        import openai
+    def _call(self, texts: Sequence[str]) -> tuple[list[Any], int | None]:
+        async def create(client: AsyncOpenAI) -> bytes:
+            send: Any = client.embeddings.with_raw_response.create
+            content: bytes = (await send(**body)).content
+            return content
 
+        body = {"model": self.model, "input": list(texts), **self._shorten}
+        connection = self._connection
         try:
-            create: Any = self._connection.client().embeddings.create
-            return create(model=self.model, input=list(texts), **self._shorten)
+            return read_vectors(connection.call(create, connection.end()), len(texts))
         except LLMError as error:
-            raise EncoderError(str(error)) from None
-        except (openai.OpenAIError, ValueError) as error:  # ValueError: the reply holds no data
-            raise EncoderError(self._connection.explain(error)) from None
+            problem = str(error)
+        except OddReplyError as error:
+            problem = str(connection.failure(error))
+        raise EncoderError(problem)
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[str]]:

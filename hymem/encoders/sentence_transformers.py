@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hymem.encoders.rows import unit_rows
 from hymem.errors import EncoderError
+from hymem.redact import guarded
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 # Some models have no limit of their own, but a vector of many pages finds little.
 LONGEST = 512
@@ -31,26 +34,35 @@ class SentenceTransformersEncoder:
 
     @cached_property
     def dim(self) -> int:
-        return len(self._model.encode("", show_progress_bar=False))
+        return len(self._ask(lambda: self._model.encode("", show_progress_bar=False)))
 
     @property
     def max_tokens(self) -> int:
-        longest = self._model.get_max_seq_length() or LONGEST
+        longest = self._ask(self._model.get_max_seq_length) or LONGEST
         return int(min(longest, LONGEST))
 
     @cached_property
     def version(self) -> str:
         """A hash of the weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self._model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return self._ask(lambda: _hash(self._model))
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """``float32[len(texts), dim]``, unit rows."""
-        vectors = self._model.encode(list(texts), show_progress_bar=False) if len(texts) else []
+        """``float32[len(texts), dim]``, unit rows. Raises ``EncoderError``."""
+        if not len(texts):
+            return unit_rows([], texts, self.dim)
+        vectors = self._ask(lambda: self._model.encode(list(texts), show_progress_bar=False))
         return unit_rows(vectors, texts, self.dim)
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        return guarded(EncoderError, self.name, call)
+
+
+def _hash(model: Any) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _load(name: str) -> Any:
@@ -60,7 +72,5 @@ def _load(name: str) -> Any:
         raise EncoderError(
             "this encoder needs an extra: pip install 'hymem[sentence-transformers]'"
         ) from None
-    try:
-        return SentenceTransformer(name)
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"the model {name!r} cannot be loaded: {error}") from error
+    who = f"the model {name!r} cannot be loaded"
+    return guarded(EncoderError, who, lambda: SentenceTransformer(name))

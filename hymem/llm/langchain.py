@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from hymem.errors import LLMError, LLMOutputError
 from hymem.llm.structured import Finish, Messages, Reply, converse, with_schema
+from hymem.messages import clean_text
+from hymem.redact import as_ours, secrets_of
+from hymem.tokens import reported_count
 from hymem.types import Completion
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import AIMessage
     from pydantic import BaseModel
 
 # Providers name the reason in their own words.
 _CUT = {"length", "max_tokens", "MAX_TOKENS"}
+_UNREACHABLE = {"httpx.TransportError", "httpx2.TransportError", "openai.APIConnectionError"}
 _REFUSED = {"content_filter", "refusal", "SAFETY"}
 
 
@@ -51,35 +54,40 @@ class LangChainChat:
         Raises ``LLMError`` when it breaks off, ``LLMOutputError`` when it is empty or cut off.
         """
         whole: Any = None
-        pieces: list[str] = []
+        said: list[str] = []
+        failure: LLMError | None = None
         try:
             for chunk in self._chat.stream(_messages(messages)):
                 whole = chunk if whole is None else whole + chunk
-                if chunk.text:
-                    pieces.append(str(chunk.text))
-                    yield pieces[-1]
+                if piece := _text(chunk):
+                    said.append(piece)
+                    yield piece
         except Exception as error:  # every provider has errors of its own
-            spent = None if whole is None else self._completion(pieces, whole)
-            raise LLMError(f"{self._model}: {type(error).__name__}: {error}", spent) from error
-        if whole is None:
-            raise LLMOutputError(f"{self._model} returned nothing")
-        done = self._completion(pieces, whole)
-        if (finish := _finish(whole)) != "stop" or not pieces:
+            failure = self._failure(error)
+        text = "".join(said)
+        done = Completion(text, text, self._model, *_tokens(whole))
+        if failure is not None:
+            failure.spent = None if whole is None else done
+            raise failure
+        if (finish := _finish(whole)) != "stop":
             raise LLMOutputError(f"the reply was not whole ({finish})", done)
+        if not said:
+            raise LLMOutputError(f"{self._model} returned nothing", done)
         yield done
 
     def _send(self, messages: Messages, schema: type[BaseModel] | None) -> Reply:
         asked = messages if schema is None else with_schema(messages, schema)
         try:
-            answer = self._chat.invoke(_messages(asked))
+            answer: Any = self._chat.invoke(_messages(asked))
+            return Reply(_text(answer), _finish(answer), self._model, *_tokens(answer))
         except Exception as error:  # every provider has errors of its own
-            problem = f"{self._model}: {type(error).__name__}: {error}"
-            raise LLMError(problem, down=_is_down(error)) from error
-        return Reply(str(answer.text), _finish(answer), self._model, *_tokens(answer))
+            failure = self._failure(error)
+        raise failure
 
-    def _completion(self, pieces: Sequence[str], message: AIMessage) -> Completion:
-        text = "".join(pieces)
-        return Completion(text, text, self._model, *_tokens(message))
+    def _failure(self, error: Exception) -> LLMError:
+        failure = as_ours(LLMError, self._model, error, secrets_of(self._chat))
+        failure.down = _is_down(error)
+        return failure
 
 
 def _messages(messages: Messages) -> list[Any]:
@@ -90,23 +98,30 @@ def _messages(messages: Messages) -> list[Any]:
 
 def _is_down(error: Exception) -> bool:
     """Whether the endpoint could not be reached, as far as a provider's errors tell."""
-    import httpx
-    import openai
-
-    return isinstance(error, (OSError, httpx.TransportError, openai.APIConnectionError))
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    return isinstance(error, OSError) or not kinds.isdisjoint(_UNREACHABLE)
 
 
-def _finish(message: AIMessage) -> Finish:
-    about = message.response_metadata
+def _text(message: Any) -> str:
+    """The text of a message or chunk, whatever parts its content has."""
+    return clean_text(str(message.text))
+
+
+def _finish(message: Any) -> Finish:
+    about = getattr(message, "response_metadata", None)
+    if not isinstance(about, dict):
+        return "stop"
     reason = about.get("finish_reason") or about.get("stop_reason") or about.get("done_reason")
-    if reason in _CUT:
+    if str(reason) in _CUT:
         return "length"
-    return "refusal" if reason in _REFUSED else "stop"
+    return "refusal" if str(reason) in _REFUSED else "stop"
 
 
-def _tokens(message: AIMessage) -> tuple[int | None, int | None, int | None]:
-    usage = message.usage_metadata
-    if usage is None:
+def _tokens(message: Any) -> tuple[int | None, int | None, int | None]:
+    usage = getattr(message, "usage_metadata", None)
+    if not isinstance(usage, dict):
         return None, None, None
-    cached = usage.get("input_token_details", {}).get("cache_read", 0)
-    return usage["input_tokens"], usage["output_tokens"], cached
+    details = usage.get("input_token_details")
+    cached = reported_count(details.get("cache_read")) if isinstance(details, dict) else None
+    sent = reported_count(usage.get("input_tokens"))
+    return sent, reported_count(usage.get("output_tokens")), cached or 0
