@@ -38,6 +38,7 @@ from hymem.errors import (
 from hymem.keys import lexical_text, strip_recalled
 from hymem.messages import Said, as_utc
 from hymem.outputs import checked_ranges, checked_statements
+from hymem.redact import tell
 from hymem.retry import Outage, event_pause, is_down
 from hymem.segment import TopicSegmenter
 from hymem.stores.base import Lease, NewTurn, NewUnit, Store
@@ -290,7 +291,7 @@ class Ingestor:
         except StoreError:
             raise
         except Exception as error:  # anybody's segmenter; the turns must not wait for it
-            log.warning("segmenting by rules: %s: %s", type(error).__name__, error)
+            log.warning("segmenting by rules: %s", tell(error))
             return TopicSegmenter().segment(turns, vectors)
 
     @contextmanager
@@ -352,7 +353,7 @@ class Ingestor:
         return None
 
     def _fail(self, lease: Lease, event: Event, error: Exception) -> None:
-        told = str(error) if isinstance(error, HyMemError) else f"{type(error).__name__}: {error}"
+        told = str(error) if isinstance(error, HyMemError) else tell(error)
         log.warning("event %d could not be extracted: %s", event.id, told)
         pause = event_pause(event.attempts + 1, error)
         self.store.fail_event(lease, event.id, told[:LONGEST_ERROR], pause)
@@ -445,7 +446,7 @@ def _row(keys: Keys | None, row: int) -> TokenIds | None:
 def _as_ours(error: Exception) -> HyMemError:
     if isinstance(error, HyMemError):
         return error
-    ours = StoreError(f"a scope could not be worked on: {type(error).__name__}: {error}")
+    ours = StoreError(f"a scope could not be worked on: {tell(error)}")
     ours.__cause__ = error
     return ours
 

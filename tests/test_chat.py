@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from openai_server import Drop, Fail, OpenAIServer, Say
+from openai_server import Drop, Fail, OpenAIServer, Raw, Say
 
 from hymem import AsyncHyMem, Budget, BudgetError, HyMem, InputError, LLMError, Turn
 from hymem.context import CLOSE, OPEN
@@ -177,6 +177,41 @@ def test_async_twin_streams_too(llm: OpenAIChat) -> None:
 
     text, pieces = asyncio.run(talk())
     assert text == "".join(pieces) == "You live in Lyon, Ana."
+
+
+def test_a_cancelled_stream_frees_the_model(server: OpenAIServer) -> None:
+    """Also where the next piece is not in sight."""
+    stuck = Raw([b"HTTP/1.1 200 OK\r\n\r\ndata: ", PIECE, b"\n\n", 30.0])
+    server.script(*[stuck] * 4)
+    llm = OpenAIChat("test-model", base_url=server.url, concurrency=2, timeout=60.0)
+
+    async def read(memory: AsyncHyMem, who: str) -> list[str]:
+        return [piece async for piece in memory.chat_stream("Hello!", user_id=who)]
+
+    async def main() -> None:
+        async with AsyncHyMem(":memory:", llm=llm, background=False) as memory:
+            for names in (("ana", "ben"), ("cem", "dea")):
+                readers = [asyncio.create_task(read(memory, name)) for name in names]
+                while len(server.requests) < 2 or server.busy < 2:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.3)
+                for reader in readers:
+                    reader.cancel()
+                done = await asyncio.gather(*readers, return_exceptions=True)
+                assert [type(one) for one in done] == [asyncio.CancelledError] * 2
+                server.busy = 0  # the server does not look whether anybody listens
+            server.answer = lambda body: "Hello, Eve."
+            reply = await asyncio.wait_for(read(memory, "eve"), 10)
+            assert "".join(reply) == "Hello, Eve."
+            turns = await memory.get_all(user_id="ana")
+            assert [turn.text for turn in turns] == ["Hello!", "Hi"]
+            async for _ in memory.chat_stream("Hello!", user_id="fay"):
+                break  # a reader who leaves
+
+    asyncio.run(main())
+
+
+PIECE = b'{"choices": [{"index": 0, "delta": {"content": "Hi"}}]}'
 
 
 def test_conversations_of_other_libraries_are_taken(memory: HyMem, server: OpenAIServer) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from openai_server import Drop, Fail, OpenAIServer, Say
+from pydantic import BaseModel
 
 from hymem import HyMem
 from hymem.cost import Ledger
@@ -146,6 +148,67 @@ def test_tokens_that_cannot_be_are_estimated_and_lift_no_cap(odd: Any, store: SQ
     assert usage.estimated
     (row,) = Ledger(store, PRICES).costs(ANA)
     assert (row["input_tokens"], row["usd"]) == (14, usage.usd)
+
+
+SECRET = "sk-very-secret-key-123456"
+
+
+class Anything:
+    """A model of somebody's own: raises or returns ``what``."""
+
+    model = "own"
+
+    def __init__(self, what: Any) -> None:
+        self._what = what
+
+    def complete(self, messages: Any, schema: Any = None) -> Any:
+        if isinstance(self._what, Exception):
+            raise self._what
+        return self._what
+
+    def stream(self, messages: Any) -> Any:
+        yield "In "
+        yield self.complete(messages)
+
+
+class City(BaseModel):
+    city: str
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        None,
+        7,
+        ["In Lyon."],
+        {"value": "In Lyon."},
+        ValueError("no"),
+        KeyError(SECRET),
+        RuntimeError(f"api_key={SECRET}"),
+        RecursionError("deep"),
+        MemoryError("much"),
+    ],
+    ids=repr,
+)
+def test_a_model_may_raise_or_return_anything(what: Any, store: SQLiteStore) -> None:
+    meter = Ledger(store).meter(ANA)
+    llm = meter.llm(Anything(what), "light")
+    for call in (
+        lambda: llm.complete(ASK),
+        lambda: llm.complete(ASK, City),
+        lambda: list(llm.stream(ASK)),
+    ):
+        with pytest.raises(LLMError, match="own") as caught:
+            call()
+        assert SECRET not in "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+
+
+def test_a_value_outside_the_schema_is_no_reply(store: SQLiteStore) -> None:
+    meter = Ledger(store).meter(ANA)
+    llm = meter.llm(Reports(5, 1, 0), "light")
+    with pytest.raises(LLMOutputError, match="not City"):
+        llm.complete(ASK, City)
+    assert meter.usage.input_tokens == 5  # it was paid for
 
 
 def test_negative_rows_of_older_versions_lift_no_cap(store: SQLiteStore) -> None:

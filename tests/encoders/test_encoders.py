@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -10,7 +14,7 @@ from openai_server import DIM, Fail, OpenAIServer
 from hymem.cost import Ledger
 from hymem.encoders.langchain import LangChainEncoder
 from hymem.encoders.openai import OpenAIEncoder
-from hymem.encoders.rows import unit_rows
+from hymem.encoders.rows import encode, unit_rows
 from hymem.errors import BudgetError, EncoderError
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Budget, Encoder, Scope
@@ -113,6 +117,75 @@ def test_langchain() -> None:
 def test_rows_without_a_direction_or_text_are_refused(bad: list[list[float]]) -> None:
     with pytest.raises(EncoderError):
         unit_rows(bad, ["tea"], 2)
+
+
+SECRET = "sk-very-secret-key-123456"
+
+
+class Anything:
+    """An encoder, or LangChain's embeddings, of somebody's own: raises or returns ``what``."""
+
+    name, version, dim, max_tokens = "own", "1", 2, 10
+    api_key = SECRET
+
+    def __init__(self, what: Any) -> None:
+        self._what = what
+
+    def encode(self, texts: Any = None, **options: Any) -> Any:
+        if isinstance(self._what, Exception):
+            raise self._what
+        return self._what
+
+    embed_documents = encode
+    get_max_seq_length = encode
+    state_dict = encode
+    model_card_data = SimpleNamespace(base_model="own")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        None,
+        7,
+        "vectors",
+        [],
+        [[0.6, 0.8]],
+        [[0.6, 0.8], [0.6]],
+        [[0.6, 0.8], None],
+        [[np.nan, 1.0], [0.6, 0.8]],
+        {"a": 1},
+        np.ones((2, 3)),
+        np.ones((2, 2, 1)),
+        ValueError("no"),
+        RuntimeError(f"Bearer {SECRET}"),
+        MemoryError("much"),
+        StopIteration("over"),
+    ],
+    ids=repr,
+)
+def test_an_encoder_may_raise_or_return_anything(what: Any) -> None:
+    own = Anything(what)
+    for call in (
+        lambda: encode(own, ["tea", "cake"]),
+        lambda: LangChainEncoder(own, model="own", dim=2).encode(["tea", "cake"]),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(EncoderError) as caught:
+            call()
+        assert SECRET not in "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+
+
+def test_a_sentence_transformer_that_fails_is_told() -> None:
+    from hymem.encoders.sentence_transformers import SentenceTransformersEncoder
+
+    encoder = SentenceTransformersEncoder(Anything(RuntimeError("out of memory")))
+    for call in (
+        lambda: encoder.dim,
+        lambda: encoder.max_tokens,
+        lambda: encoder.version,
+        lambda: encoder.encode(["tea"]),
+    ):
+        with pytest.raises(EncoderError, match="out of memory"):
+            call()
 
 
 def test_sentence_transformers() -> None:

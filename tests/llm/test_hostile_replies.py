@@ -6,14 +6,16 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hostile_replies import ANY, CHUNKS, GOOD, MESSAGES, VECTORS, http
-from openai_server import OpenAIServer, Raw
+from openai_server import KEY, OpenAIServer, Raw
 from pydantic import BaseModel
 
+from hymem import HyMem
 from hymem.encoders.openai import OpenAIEncoder
 from hymem.errors import EncoderError, LLMError
 from hymem.llm.openai import OpenAIChat
@@ -138,6 +140,27 @@ def test_odd_vectors(kind: str, server: OpenAIServer) -> None:
         np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-6)
     else:
         assert isinstance(got, EncoderError)
+
+
+ECHOES = [
+    kind
+    for kind, raw in ANY.items()
+    if any(isinstance(part, bytes) and KEY in part for part in raw.parts)
+]
+
+
+def test_no_key_gets_into_the_file(server: OpenAIServer, tmp_path: Path) -> None:
+    path = tmp_path / "memory.db"
+    for kind in ECHOES:
+        server.always = ANY[kind]
+        with HyMem(path, llm=connect(server), background=False) as memory:
+            memory.add("My cat is called Tom.", user_id=kind)
+            assert memory.flush(user_id=kind).units == 0
+            with pytest.raises(LLMError):
+                memory.chat("What is my cat called?", user_id=kind)
+    held = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"not for you" in held  # the errors are told
+    assert SECRET[:12].encode() not in held
 
 
 def test_the_good_ones_among_them_are_good() -> None:

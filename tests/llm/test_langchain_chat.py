@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -102,3 +103,85 @@ def test_a_stream_that_breaks_or_is_cut_off_raises() -> None:
     assert caught.value.spent.text == "In"
     with pytest.raises(LLMOutputError, match="length"):
         list(LangChainChat(Scripted(messages=replies("In", finish="max_tokens"))).stream(ASK))
+
+
+SECRET = "sk-very-secret-key-123456"
+
+
+class Odd:
+    """Stands where a LangChain model should, and does as it likes."""
+
+    model_name = "odd"
+
+    def __init__(self, reply: Any) -> None:
+        self._reply = reply
+        self.api_key = SECRET
+
+    def invoke(self, messages: Any) -> Any:
+        if isinstance(self._reply, Exception):
+            raise self._reply
+        return self._reply
+
+    def stream(self, messages: Any) -> Any:
+        return iter([self.invoke(messages)])
+
+
+def odd_message(content: Any = "", **fields: Any) -> Any:
+    """A message with contents that its class would not let in."""
+    return AIMessageChunk("x").model_copy(update={"content": content} | fields)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None,
+        "a text",
+        7,
+        [1],
+        odd_message(None),
+        odd_message(7),
+        odd_message([None, 3, {"type": "image"}]),
+        ValueError("no"),
+        TimeoutError("slow"),
+        StopIteration("over"),
+        RecursionError("deep"),
+        KeyError(SECRET),
+        RuntimeError(f"401: Authorization: Bearer {SECRET}"),
+    ],
+    ids=repr,
+)
+def test_odd_replies_are_ours(reply: Any) -> None:
+    llm = LangChainChat(Odd(reply))  # type: ignore[arg-type]
+    for call in (
+        lambda: llm.complete(ASK),
+        lambda: llm.complete(ASK, City),
+        lambda: list(llm.stream(ASK)),
+    ):
+        with pytest.raises(LLMError) as caught:
+            call()
+        assert SECRET not in "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"usage_metadata": {"input_tokens": -5, "output_tokens": "many"}},
+        {"usage_metadata": {"input_token_details": [1]}},
+        {"usage_metadata": [1, 2]},
+        {"usage_metadata": 3, "response_metadata": None},
+        {"response_metadata": {"finish_reason": ["stop"]}},
+    ],
+)
+def test_what_is_odd_beside_the_text_is_left_out(fields: dict[str, Any]) -> None:
+    llm = LangChainChat(Odd(odd_message("In Ly\ud800on.", **fields)))  # type: ignore[arg-type]
+    done = llm.complete(ASK)
+    assert done.text == "In Ly\ufffdon."
+    assert (done.input_tokens, done.output_tokens) == (None, None)
+    *_, last = llm.stream(ASK)
+    assert last == done
+
+
+def test_the_cause_is_chained_where_it_shows_no_key() -> None:
+    with pytest.raises(LLMError) as caught:
+        LangChainChat(Odd(ValueError("too long"))).complete(ASK)  # type: ignore[arg-type]
+    assert isinstance(caught.value.__cause__, ValueError)

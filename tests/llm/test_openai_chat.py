@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
@@ -11,7 +12,7 @@ import pytest
 from openai_server import Drop, Fail, Hang, OpenAIServer, Say, last_message
 from pydantic import BaseModel
 
-from hymem.errors import LLMError, LLMOutputError
+from hymem.errors import InputError, LLMError, LLMOutputError
 from hymem.llm.openai import OpenAIChat
 from hymem.types import Completion
 
@@ -286,4 +287,22 @@ def test_an_endpoint_that_does_not_listen_is_named_without_its_password() -> Non
     llm = OpenAIChat("m", base_url="http://ana:hunter2@127.0.0.1:9/v1", max_retries=0)
     with pytest.raises(LLMError, match=r"connection to 127\.0\.0\.1:9 failed") as caught:
         llm.complete(ASK)
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(caught.value) + llm.base_url
+
+
+def test_a_password_in_the_address_is_sent_but_never_shown(
+    server: OpenAIServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = server.url.replace("://", "://ana:hun%20ter2@")
+    assert OpenAIChat("m", base_url=url).complete(ASK).value == "ok"
+    assert server.keys == ["Basic " + base64.b64encode(b"ana:hun ter2").decode()]
+    assert "ter2" not in caplog.text
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="base_url is no web address"):
+        OpenAIChat("m", base_url="http://[::1").complete(ASK)
+    for odd in ("localhost:11434", "ftp://host/v1", "http://", "http://no such host/v1"):
+        with pytest.raises(LLMError):
+            OpenAIChat("m", base_url=odd, max_retries=0).complete(ASK)
