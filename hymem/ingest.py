@@ -99,7 +99,7 @@ class Ingestor:
         with self.charging(scope):
             for start in range(0, len(said), TURNS_PER_TRANSACTION):
                 part = said[start : start + TURNS_PER_TRANSACTION]
-                ids += self.store.add_turns(scope, self._new_turns(part))
+                ids += self.store.add_turns(scope, new_turns(part, self._turn_keys(part)))
         return ids
 
     def segment(self, scope: Scope, *, close: bool) -> None:
@@ -235,28 +235,9 @@ class Ingestor:
             after = items[-1].id
         return complete
 
-    def _new_turns(self, said: Sequence[Said]) -> list[NewTurn]:
-        texts = [strip_recalled(one.text) for one in said]
-        keys = [turn_keys(one.speaker, one.text, self.encoder.max_tokens) for one in said]
-        found = self._keys_or_none(keys)
-        tokens = count_many([one.text for one in said])
-        return [
-            NewTurn(
-                role=one.role,
-                speaker=one.speaker,
-                text=one.text,
-                lexical=lexical_text(one.speaker, text) if text.strip() else "",
-                tokens=count,
-                vectors=None if held is None else held.vectors,
-                token_ids=None if held is None else held.token_ids,
-                time=one.time,
-                session_id=one.session_id,
-                source_id=one.source_id,
-                metadata=one.metadata,
-                recalled=not text.strip(),
-            )
-            for one, text, count, held in zip(said, texts, tokens, found, strict=True)
-        ]
+    def _turn_keys(self, said: Sequence[Said]) -> Sequence[Keys | None]:
+        window = self.encoder.max_tokens
+        return self._keys_or_none([turn_keys(one.speaker, one.text, window) for one in said])
 
     def _keys_or_none(self, groups: Sequence[Sequence[str]]) -> list[Keys] | list[None]:
         try:
@@ -436,6 +417,29 @@ class Ingestor:
             next((item for item in row if _same(texts.get(item, ""), statement.text)), None)
             for statement, row in zip(statements, near, strict=True)
         ]
+
+
+def new_turns(said: Sequence[Said], keys: Sequence[Keys | None]) -> list[NewTurn]:
+    """What the store keeps of each message; ``None`` for keys that are to be made later."""
+    texts = [strip_recalled(one.text) for one in said]
+    tokens = count_many([one.text for one in said])
+    return [
+        NewTurn(
+            role=one.role,
+            speaker=one.speaker,
+            text=one.text,
+            lexical=lexical_text(one.speaker, text) if text.strip() else "",
+            tokens=count,
+            vectors=None if held is None else held.vectors,
+            token_ids=None if held is None else held.token_ids,
+            time=one.time,
+            session_id=one.session_id,
+            source_id=one.source_id,
+            metadata=one.metadata,
+            recalled=not text.strip(),
+        )
+        for one, text, count, held in zip(said, texts, tokens, keys, strict=True)
+    ]
 
 
 def _row(keys: Keys | None, row: int) -> TokenIds | None:

@@ -471,14 +471,19 @@ class HyMem:
 
     @_call
     def import_(self, path: str | Path) -> int:
-        """Add what ``export`` wrote; how many turns and units were added. Turns whose
-        ``source_id`` the scope already has are left out. Raises ``InputError`` naming the first
-        bad line; nothing is added then."""
+        """Add what ``export`` wrote; how many turns and units were added. What the memory has
+        already is not added again: neither messages whose ``id`` the scope has, nor what an earlier
+        import of the file brought, nor what this very memory exported.
+
+        Raises ``InputError`` naming the first bad line and its field; nothing is added then."""
+        from hymem.records import parse
+
         try:
             with open(path, encoding="utf-8-sig") as file:
-                count = self._store.load(_read_lines(file, str(path)))
+                parts = parse(_read_lines(file, str(path)))
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
+        count = self._store.load(parts)
         self._parts.ingestor.embed_missing()
         if self._worker is not None:
             self._worker.resume()
@@ -582,14 +587,18 @@ def _write_lines(file: TextIO, records: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def _read_lines(file: TextIO, name: str) -> Iterator[Mapping[str, Any]]:
-    number = 1
+def _read_lines(file: TextIO, name: str) -> Iterator[tuple[int, Any]]:
+    """(line number, decoded line) of every line that is not blank."""
+    number = 0
     try:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if line.strip():
-                yield json.loads(line)
-            number += 1
+                yield number, json.loads(line, parse_constant=_no_number)
     except UnicodeDecodeError:
-        raise InputError(f"{name} is not UTF-8 text (near line {number})") from None
-    except ValueError as error:
+        raise InputError(f"{name} is not UTF-8 text (near line {number + 1})") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name}, line {number} is not JSON: {error}") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")

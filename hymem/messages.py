@@ -15,6 +15,9 @@ from hymem.types import Message, MessageObject
 Messages = str | Message | Mapping[str, Any] | MessageObject | Iterable[Any]
 Time = datetime | str | float
 
+# Whoever reads them back may stand deep in a stack of calls.
+METADATA_LEVELS = 32
+
 # The application's own instructions are no part of the conversation.
 _INSTRUCTIONS = {"system", "developer"}
 
@@ -127,8 +130,25 @@ def _metadata(shared: Mapping[str, Any] | None, own: Any, where: str) -> dict[st
     if own is not None and not isinstance(own, Mapping):
         raise InputError(f"{where}.metadata is {type(own).__name__}; pass a dict")
     merged = {**(shared or {}), **(own or {})}
-    try:
-        json.dumps(merged, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}.metadata cannot be written as JSON: {error}") from None
+    if problem := metadata_problem(merged):
+        raise InputError(f"{where}.metadata {problem}")
     return merged
+
+
+def metadata_problem(metadata: Mapping[str, Any]) -> str | None:
+    """Why ``metadata`` cannot be kept; ``None`` if it can."""
+    if _is_deeper(metadata, METADATA_LEVELS):
+        return f"is nested deeper than {METADATA_LEVELS} levels"
+    try:
+        json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return f"cannot be written as JSON: {error}"
+    return None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in value)

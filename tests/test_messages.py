@@ -1,13 +1,14 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hymem.errors import InputError
-from hymem.messages import as_utc, clean_text, parse_messages, parse_time
+from hymem.messages import as_utc, clean_text, metadata_problem, parse_messages, parse_time
 
 
 def test_a_string_is_one_user_message_said_now():
@@ -240,3 +241,18 @@ def test_clean_text_always_encodes(text):
 
 def test_surrogate_pairs_become_their_character_and_lone_ones_are_replaced():
     assert clean_text("\ud83d\ude00 \udc80") == "😀 \ufffd"
+
+
+def test_metadata_is_kept_up_to_a_depth():
+    def deep(levels: int) -> dict[str, Any]:
+        value: dict[str, Any] = {"v": 1}
+        for number in range(levels - 1):
+            value = {"a": value} if number % 2 else {"a": [value]}
+        return value
+
+    assert metadata_problem(deep(20)) is None
+    around: dict[str, Any] = {}
+    around["a"] = around
+    for metadata in (deep(40), deep(5000), around):
+        with pytest.raises(InputError, match=r"messages\[0\].metadata is nested deeper than 32"):
+            parse_messages("x", metadata=metadata)

@@ -65,6 +65,63 @@ class NewUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class OldTurn:
+    """A turn of an export: its id and its event's there, and when it was added (seconds since
+    1970)."""
+
+    id: int
+    event: int | None
+    created: float
+    turn: NewTurn
+
+
+@dataclass(frozen=True, slots=True)
+class OldEvent:
+    """An event of an export, with the ids of its turns there."""
+
+    id: int
+    session_id: str
+    time: datetime | None
+    status: str
+    attempts: int
+    error: str | None
+    turns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OldUnit:
+    """A unit of an export: as ``OldTurn``; the unit's links are ids of the export too."""
+
+    id: int
+    event: int | None
+    session_id: str
+    created: float
+    unit: NewUnit
+
+
+@dataclass(frozen=True, slots=True)
+class OldChange:
+    """A line of an item's history in an export."""
+
+    item: int
+    event: str
+    text: str | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an export holds of one scope, checked (``hymem.records``): turns in their order, units
+    by id. Nothing has vectors."""
+
+    scope: Scope
+    turns: Sequence[OldTurn]
+    events: Sequence[OldEvent]
+    units: Sequence[OldUnit]
+    history: Sequence[OldChange]
+
+
+@dataclass(frozen=True, slots=True)
 class AskedTokens:
     """A question as late interaction sees it: its tokens, ``uint16[q]``, and the encoder's
     ``token_codes`` (``hymem.types.TokenCoder``), ``uint16[n]`` to ``float32[n, d]``."""
@@ -393,10 +450,11 @@ class Store(Protocol):
         """Records of a JSONL export: turns, events, units, history; never vectors."""
         ...
 
-    def load(self, records: Iterator[Mapping[str, Any]]) -> int:
-        """Add the records of a ``dump``, with new ids, in one transaction; how many turns and units
-        were new. Turns whose ``source_id`` is known are not added again. What is added waits for
-        its vectors (``unembedded``). Raises ``InputError`` naming the record."""
+    def load(self, parts: Sequence[Imported]) -> int:
+        """Add what an export holds, with new ids, in one transaction; how many turns and units were
+        new. What the store has already is not added again: turns with the same ``source_id`` (those
+        without, added at the same moment in the same session by the same speaker), and the events
+        and units of such turns. What is added waits for its vectors (``unembedded``)."""
         ...
 
     def backup(self, path: str) -> None:

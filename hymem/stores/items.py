@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from hymem.stores.base import TokenIds
 
-_INSERT_TURN = """
+INSERT_TURN = """
 INSERT INTO items (scope, kind, session, position, speaker, time, seconds, tokens, role, source_id,
                    recalled, embedded, created, terms, metadata, text, lexical)
 VALUES (?, 'turn', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -59,7 +59,7 @@ class Items(Core):
         if not turns:
             return []
         # Everything slow happens before the transaction, which other writers wait for.
-        prepared = [_prepare(turn, self.dim) for turn in turns]
+        prepared = [prepare(turn, self.dim) for turn in turns]
         ids = []
         with self._db.write() as connection:
             self._check_encoder(connection)
@@ -82,7 +82,7 @@ class Items(Core):
                 session = number("sessions", turn.session_id)
                 speaker = number("speakers", turn.speaker)
                 row = (scope_id, session, position, speaker, *values)
-                item_id = int(connection.execute(_INSERT_TURN, row).lastrowid or 0)
+                item_id = int(connection.execute(INSERT_TURN, row).lastrowid or 0)
                 if turn.vectors is not None:
                     put_keys(connection, item_id, turn.vectors, turn.token_ids)
                 ids.append(item_id)
@@ -213,11 +213,13 @@ class Items(Core):
         self,
         connection: sqlite3.Connection,
         scope_id: int,
-        event: tuple[int, int],
+        event: tuple[int | None, int],
         position: int,
         unit: NewUnit,
+        created: float | None = None,
     ) -> int:
-        """``event``: its id and its session's. ``position``: that of the unit's first turn."""
+        """``event``: its id and its session's. ``position``: that of the unit's first turn.
+        ``created``: when it was added, if not now."""
         text, lexical = clean_text(unit.text), clean_text(unit.lexical)
         event_id, session = event
         made = connection.execute(
@@ -234,7 +236,7 @@ class Items(Core):
                 unit.superseded_by,
                 unit.duplicate_of,
                 unit.vector is not None,
-                clock.time(),
+                clock.time() if created is None else created,
                 terms_blob(lexical),
                 metadata_to_text(unit.metadata),
                 text,
@@ -422,8 +424,9 @@ def insert_keys(
         )
 
 
-def _prepare(turn: NewTurn, dim: int) -> tuple[Any, ...]:
-    """The columns of ``_INSERT_TURN`` that need no database."""
+def prepare(turn: NewTurn, dim: int, created: float | None = None) -> tuple[Any, ...]:
+    """The columns of ``INSERT_TURN`` that need no database. ``created``: when it was added, if not
+    now."""
     if turn.vectors is not None:
         check_keys(turn.vectors, dim, turn.token_ids)
     text, lexical = clean_text(turn.text), clean_text(turn.lexical)
@@ -435,7 +438,7 @@ def _prepare(turn: NewTurn, dim: int) -> tuple[Any, ...]:
         clean(turn.source_id),
         turn.recalled,
         turn.vectors is not None,
-        clock.time(),
+        clock.time() if created is None else created,
         terms_blob(lexical),
         metadata_to_text(turn.metadata),
         text,

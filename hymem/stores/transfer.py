@@ -1,23 +1,15 @@
-"""Export and import as JSONL records, and backups."""
+"""Export and import, and backups."""
 
 from __future__ import annotations
 
 import sqlite3
-import time as clock
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from hymem.errors import InputError
-from hymem.messages import clean_text
-from hymem.stores.items import Items, terms_blob
-from hymem.stores.rows import (
-    FROM_ITEMS,
-    metadata_from_text,
-    metadata_to_text,
-    seconds_of,
-    sources_of,
-    time_from_text,
-)
+from hymem.stores.base import Imported, OldChange, OldEvent, OldTurn, OldUnit
+from hymem.stores.items import INSERT_TURN, Items, prepare
+from hymem.stores.rows import FROM_ITEMS, metadata_from_text, sources_of, time_to_text
 from hymem.types import Scope
 
 FORMAT = 1
@@ -26,34 +18,6 @@ _ITEM_COLUMNS = (
     " duplicate_of created metadata text lexical"
 )
 _ITEM_FIELDS = _ITEM_COLUMNS.split()
-_INSERT_ITEM = """
-INSERT INTO items (scope, session, position, kind, event, time, seconds, tokens, role, speaker,
-                   source_id, recalled, fact, embedded, created, terms, metadata, text, lexical)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)
-"""
-
-
-_MALFORMED = (
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    OverflowError,
-    sqlite3.IntegrityError,
-)
-_STATUSES = ("pending", "leased", "done", "failed")
-# What SQLite would store in any case and what would break every later search.
-_FIELDS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(
-        ("id", "position", "tokens", "attempts", "recalled"),
-        lambda value: isinstance(value, int) and 0 <= value < 1 << 63,
-    ),
-    **dict.fromkeys(("created", "at"), lambda value: isinstance(value, (int, float))),
-    **dict.fromkeys(
-        ("role", "fact", "error"), lambda value: value is None or isinstance(value, str)
-    ),
-    "status": lambda value: value in _STATUSES,
-}
 
 
 class Transfer(Items):
@@ -68,21 +32,16 @@ class Transfer(Items):
                 for record in self._dump_scope(connection, scope_id):
                     yield {"record": record.pop("record"), **who, **record}
 
-    def load(self, records: Iterator[Mapping[str, Any]]) -> int:
+    def load(self, parts: Sequence[Imported]) -> int:
+        # Everything slow happens before the transaction, which other writers wait for.
+        prepared = [
+            [prepare(old.turn, self.dim, old.created) for old in part.turns] for part in parts
+        ]
         with self._db.write() as connection:
-            loader = _Loader(self, connection)
-            for number, record in enumerate(records, 1):
-                try:
-                    _check(record)
-                    loader.take(record)
-                except _MALFORMED as error:
-                    if isinstance(error, InputError):
-                        raise
-                    raise InputError(
-                        f"record {number} is no HyMem record ({type(error).__name__}: {error}); "
-                        "nothing was imported"
-                    ) from error
-            return loader.finish()
+            return sum(
+                _Loader(self, connection, part.scope).load(part, values)
+                for part, values in zip(parts, prepared, strict=True)
+            )
 
     def backup(self, path: str) -> None:
         self._db.backup(path)
@@ -116,13 +75,6 @@ class Transfer(Items):
             yield {"record": "history", "item": item, "event": event, "text": text, "at": at}
 
 
-def _check(record: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` for a value that no export holds."""
-    for name, fits in _FIELDS.items():
-        if name in record and not fits(record[name]):
-            raise ValueError(f"{name} is {record[name]!r}")
-
-
 def _record(kind: str, session: str, values: list[Any]) -> dict[str, Any]:
     record = dict(zip(_ITEM_FIELDS, values, strict=True))
     record.pop("kind")
@@ -132,158 +84,182 @@ def _record(kind: str, session: str, values: list[Any]) -> dict[str, Any]:
 
 
 class _Loader:
-    """Takes records in the order of ``dump`` and gives every item and event a new id."""
+    """Adds one scope's part of an export, and gives every item and event a new id."""
 
-    def __init__(self, store: Items, connection: sqlite3.Connection) -> None:
+    def __init__(self, store: Items, connection: sqlite3.Connection, scope: Scope) -> None:
         self._store = store
         self._connection = connection
-        self._items: dict[int, int] = {}
-        self._events: dict[int, int] = {}
-        self._known: set[int] = set()  # turns that the store had already
-        self._links: list[tuple[str, int, int]] = []
-        self._covering: dict[int, int] = {}  # new turn id -> old event id
-        self._base: dict[int, int] = {}  # scope id -> position of the first imported turn
+        self._scope_id = store._make_scope(connection, scope)
+        self._ids: dict[int, int] = {}  # of turns and units: in the export -> here
+        self._added: set[int] = set()
+        self._events: dict[int, int | None] = {}  # ``None``: the store has made its own
 
-    def take(self, record: Mapping[str, Any]) -> None:
-        kind = record["record"]
-        if kind == "hymem":
-            if record["format"] > FORMAT:
-                raise InputError("the export was written by a newer HyMem; upgrade hymem")
+    def load(self, part: Imported, prepared: Sequence[tuple[Any, ...]]) -> int:
+        """How many turns and units were new. ``prepared``: the columns of each turn."""
+        self._ids |= self._known_turns(part.turns)
+        self._add_turns(part.turns, prepared)
+        homes = {old.id: old.event for old in part.turns}
+        for event in part.events:
+            self._add_event(event, homes)
+        known = self._known_units()
+        for unit in part.units:
+            self._add_unit(unit, known)
+        for unit in part.units:
+            self._link(unit)
+        for change in part.history:
+            self._add_change(change)
+        self._store._touch(self._connection, self._scope_id)
+        return len(self._added)
+
+    def _known_turns(self, turns: Sequence[OldTurn]) -> dict[int, int]:
+        """The turns that the store has: those with the same ``source_id``, and of the others those
+        added at the same moment in the same session by the same speaker. Where several were, the
+        one with the same text first, for a text may have been updated since."""
+        known = {}
+        waiting: dict[tuple[Any, ...], list[OldTurn]] = {}
+        for old in turns:
+            if old.turn.source_id is None:
+                key = (old.created, old.turn.session_id, old.turn.role, old.turn.speaker)
+                waiting.setdefault(key, []).append(old)
+                continue
+            item_id = self._store._known_source(
+                self._connection, self._scope_id, old.turn.source_id
+            )
+            if item_id is not None:
+                known[old.id] = item_id
+        for key, held in self._turns_added_at(waiting).items():
+            for same_text in (True, False):
+                for old in waiting[key]:
+                    if old.id not in known:
+                        found = (i for i, text in held.items() if text == old.turn.text)
+                        item_id = next(found if same_text else iter(held), None)
+                        if item_id is not None:
+                            known[old.id] = item_id
+                            del held[item_id]
+        return known
+
+    def _turns_added_at(
+        self, keys: Collection[tuple[Any, ...]]
+    ) -> dict[tuple[Any, ...], dict[int, str]]:
+        """Id and text of the scope's turns without ``source_id`` that have one of the keys."""
+        moments = {key[0] for key in keys}
+        found: dict[tuple[Any, ...], dict[int, str]] = {}
+        if not moments:
+            return found
+        rows = self._connection.execute(
+            f"SELECT i.created, s.name, i.role, p.name, i.id {FROM_ITEMS}"
+            " WHERE i.scope = ? AND i.kind = 'turn' AND i.source_id IS NULL ORDER BY i.id",
+            (self._scope_id,),
+        )
+        for *key, item_id in rows:
+            if key[0] in moments and tuple(key) in keys:
+                (text,) = self._connection.execute(
+                    "SELECT text FROM items WHERE id = ?", (item_id,)
+                ).fetchone()
+                found.setdefault(tuple(key), {})[item_id] = text
+        return found
+
+    def _add_turns(self, turns: Sequence[OldTurn], prepared: Sequence[tuple[Any, ...]]) -> None:
+        position = self._store._next_position(self._connection, self._scope_id)
+        for old, values in zip(turns, prepared, strict=True):
+            if old.id not in self._ids:
+                session = self._number("sessions", old.turn.session_id)
+                speaker = self._number("speakers", old.turn.speaker)
+                row = (self._scope_id, session, position, speaker, *values)
+                made = self._connection.execute(INSERT_TURN, row)
+                self._enter(old.id, int(made.lastrowid or 0))
+                position += 1
+        self._connection.execute(
+            "UPDATE scopes SET next_position = ? WHERE id = ?", (position, self._scope_id)
+        )
+
+    def _add_event(self, old: OldEvent, homes: Mapping[int, int | None]) -> None:
+        turns = [self._ids[turn] for turn in old.turns]
+        covered = [
+            self._ids[turn]
+            for turn in old.turns
+            if homes[turn] == old.id and self._is_free(self._ids[turn])
+        ]
+        if not covered and not self._added.issuperset(turns):
+            self._events[old.id] = None
             return
-        scope = Scope(record["user_id"], record["agent_id"])
-        scope_id = self._store._make_scope(self._connection, scope)
-        if scope_id not in self._base:
-            self._base[scope_id] = self._store._next_position(self._connection, scope_id)
-        take = {"turn": self._turn, "event": self._event, "unit": self._unit}.get(kind)
-        if take is not None:
-            take(scope_id, record)
-        elif kind == "history":
-            self._history(scope_id, record)
-        else:
-            raise InputError(f"a record of the kind {kind!r} is unknown to this HyMem")
-
-    def finish(self) -> int:
-        """Resolve the links that pointed forward; how many turns and units were added."""
-        for column, item, target in self._links:
-            self._connection.execute(
-                f"UPDATE items SET {column} = ? WHERE id = ?", (self._items.get(target), item)
-            )
-        for scope_id in self._base:
-            self._connection.execute(
-                "UPDATE scopes SET version = version + 1, next_position = max(next_position,"
-                " (SELECT ifnull(max(position), -1) + 1 FROM items WHERE scope = scopes.id))"
-                " WHERE id = ?",
-                (scope_id,),
-            )
-        return len(set(self._items.values()) - self._known)
-
-    def _turn(self, scope_id: int, record: Mapping[str, Any]) -> None:
-        source = record.get("source_id")
-        new = self._store._known_source(self._connection, scope_id, source)
-        if new is not None:
-            self._items[record["id"]] = new
-            self._known.add(new)
-        else:
-            new = self._insert(scope_id, "turn", record, self._base[scope_id] + record["position"])
-        if record.get("event") is not None:
-            self._covering[new] = record["event"]
-
-    def _event(self, scope_id: int, record: Mapping[str, Any]) -> None:
-        turns = [self._items[turn] for turn in record["turns"]]
-        covered = [turn for turn in turns if self._covers(record["id"], turn)]
-        if not covered and self._known.intersection(turns):
-            return  # The store has segmented these turns itself.
-        status = "pending" if record["status"] == "leased" else record["status"]
-        session = self._number("sessions", scope_id, record["session_id"])
+        # A failed event is tried again at once.
         made = self._connection.execute(
-            "INSERT INTO events (scope, session, time, status, attempts, error)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (scope_id, session, record["time"], status, record["attempts"], record["error"]),
+            "INSERT INTO events (scope, session, time, status, attempts, error, expires)"
+            " VALUES (?, ?, ?, ?, ?, ?, 0)",
+            (
+                self._scope_id,
+                self._number("sessions", old.session_id),
+                time_to_text(old.time),
+                old.status,
+                old.attempts,
+                old.error,
+            ),
         )
-        new = int(made.lastrowid or 0)
-        self._events[record["id"]] = new
+        event = self._events[old.id] = int(made.lastrowid or 0)
         self._connection.executemany(
-            "INSERT INTO event_turns VALUES (?, ?)", [(new, turn) for turn in turns]
+            "INSERT INTO event_turns VALUES (?, ?)", [(event, turn) for turn in turns]
         )
         self._connection.executemany(
-            "UPDATE items SET event = ? WHERE id = ?", [(new, turn) for turn in covered]
+            "UPDATE items SET event = ? WHERE id = ?", [(event, turn) for turn in covered]
         )
 
-    def _covers(self, event: int, turn: int) -> bool:
-        if self._covering.get(turn) != event:
-            return False
+    def _is_free(self, turn: int) -> bool:
+        """Whether the turn belongs to no event yet."""
         row = self._connection.execute("SELECT event FROM items WHERE id = ?", (turn,)).fetchone()
         return bool(row[0] is None)
 
-    def _unit(self, scope_id: int, record: Mapping[str, Any]) -> None:
-        event = record.get("event")
-        if event is not None and event not in self._events:
+    def _known_units(self) -> dict[tuple[float, str], int]:
+        """The scope's units without an event, by when they were added and their text."""
+        rows = self._connection.execute(
+            "SELECT created, text, id FROM items"
+            " WHERE scope = ? AND kind = 'unit' AND event IS NULL",
+            (self._scope_id,),
+        )
+        return {(created, text): item_id for created, text, item_id in rows}
+
+    def _add_unit(self, old: OldUnit, known: Mapping[tuple[float, str], int]) -> None:
+        event = None
+        if old.event is not None:
+            event = self._events[old.event]
+            if event is None:
+                return
+        elif (old.created, old.unit.text) in known:
+            self._ids[old.id] = known[old.created, old.unit.text]
             return
-        new = self._insert(
-            scope_id,
-            "unit",
-            record,
-            self._base[scope_id] + record["position"],
-            self._event_of(event),
+        turns = [self._ids[turn] for turn in old.unit.source_turns]
+        (position,) = self._connection.execute(
+            "SELECT position FROM items WHERE id = ?", (min(turns),)
+        ).fetchone()
+        session = self._number("sessions", old.session_id)
+        unit = replace(old.unit, superseded_by=None, duplicate_of=None)
+        new = self._store._insert_unit(
+            self._connection, self._scope_id, (event, session), position, unit, old.created
         )
+        self._enter(old.id, new)
         self._connection.executemany(
-            "INSERT INTO sources VALUES (?, ?)",
-            [(new, self._items[turn]) for turn in record["source_turns"]],
+            "INSERT INTO sources VALUES (?, ?)", [(new, turn) for turn in turns]
         )
-        for column in ("superseded_by", "duplicate_of"):
-            if record.get(column) is not None:
-                self._links.append((column, new, record[column]))
 
-    def _event_of(self, event: int | None) -> int | None:
-        return None if event is None else self._events[event]
-
-    def _history(self, scope_id: int, record: Mapping[str, Any]) -> None:
-        # The history of a removed item is its own tombstone and needs an id nobody else has.
-        item = self._items.get(record["item"])
-        if item is not None and item not in self._known:
-            self._store._record(
-                self._connection, scope_id, item, record["event"], record["text"], record["at"]
+    def _link(self, old: OldUnit) -> None:
+        """Once all units are there, for a link may point ahead."""
+        item = self._ids.get(old.id)
+        if item in self._added:
+            targets = (old.unit.superseded_by, old.unit.duplicate_of)
+            self._connection.execute(
+                "UPDATE items SET superseded_by = ?, duplicate_of = ? WHERE id = ?",
+                (*(None if one is None else self._ids.get(one) for one in targets), item),
             )
 
-    def _number(self, table: str, scope_id: int, name: str) -> int:
-        return self._store._number(self._connection, table, scope_id, clean_text(name))
+    def _add_change(self, old: OldChange) -> None:
+        # The history of a removed item is its own tombstone and needs an id nobody else has.
+        item = self._ids.get(old.item)
+        if item is not None and item in self._added:
+            self._store._record(self._connection, self._scope_id, item, old.event, old.text, old.at)
 
-    def _insert(
-        self,
-        scope_id: int,
-        kind: str,
-        record: Mapping[str, Any],
-        position: int,
-        event: int | None = None,
-    ) -> int:
-        text = clean_text(record["text"])
-        lexical = clean_text(record.get("lexical", text))
-        session = self._number("sessions", scope_id, record["session_id"])
-        speaker = None
-        if kind == "turn":
-            speaker = self._number("speakers", scope_id, record["speaker"])
-        made = self._connection.execute(
-            _INSERT_ITEM,
-            (
-                scope_id,
-                session,
-                position,
-                kind,
-                event,
-                record.get("time"),
-                seconds_of(time_from_text(record.get("time"))),
-                record["tokens"],
-                record.get("role"),
-                speaker,
-                record.get("source_id"),
-                record.get("recalled", 0),
-                record.get("fact"),
-                record.get("created", clock.time()),
-                terms_blob(lexical),
-                metadata_to_text(record["metadata"]),
-                text,
-                None if lexical == text else lexical,
-            ),
-        )
-        self._items[record["id"]] = int(made.lastrowid or 0)
-        return self._items[record["id"]]
+    def _enter(self, old: int, new: int) -> None:
+        self._ids[old] = new
+        self._added.add(new)
+
+    def _number(self, table: str, name: str) -> int:
+        return self._store._number(self._connection, table, self._scope_id, name)
