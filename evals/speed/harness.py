@@ -134,7 +134,7 @@ def measure(
     from hymem.prices import Prices
 
     chat = OpenAIChat("loopback", base_url=url, api_key="none", concurrency=IN_FLIGHT)
-    _ = chat.base_url  # loads the SDK, as the command line does before it asks
+    chat.complete([{"role": "user", "content": "Hello"}])  # loads the SDK and connects
     llm = TimedLLM(chat)
     task = load_task("locomo", data)
     answerer = ContextAnswerer(system, llm, Prices(), BUDGET)

@@ -101,6 +101,8 @@ class Connection:
 
     def end(self) -> float:
         """When a call that begins now must have ended, by ``time.monotonic``."""
+        import hymem.llm.attempt  # noqa: F401  (loads the SDK, for which no call should pay)
+
         return time.monotonic() + self._deadline
 
     def call(self, work: Callable[[AsyncOpenAI], Awaitable[T]], end: float) -> T:
