@@ -126,6 +126,8 @@ def measure(
     system: System, data: Path | None, url: str, questions: int, seconds: float
 ) -> dict[str, float]:
     """Ask ``questions`` of LOCOMO as ``hymem-eval generate`` does, the records included."""
+    import openai  # noqa: F401  (loaded before the clock starts)
+
     from evals.answerers import ContextAnswerer
     from evals.generate import generate, header_of
     from evals.records import RecordWriter
@@ -134,7 +136,6 @@ def measure(
     from hymem.prices import Prices
 
     chat = OpenAIChat("loopback", base_url=url, api_key="none", concurrency=IN_FLIGHT)
-    chat.complete([{"role": "user", "content": "Hello"}])  # loads the SDK and connects
     llm = TimedLLM(chat)
     task = load_task("locomo", data)
     answerer = ContextAnswerer(system, llm, Prices(), BUDGET)
