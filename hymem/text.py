@@ -13,6 +13,7 @@ from typing import Any
 
 # A longer run of letters is no word of any language (base64, a minified script).
 LONGEST_TERM = 64
+_LONGEST_ENDING = 16  # more than the stemmer ever takes off
 
 _STOP_WORDS = (
     "a about after all also am an and any are as at be because been before being but by can could "
@@ -44,7 +45,12 @@ def terms(text: str) -> list[str]:
     Any string is accepted, NUL and lone surrogates included.
     """
     words = _ASCII_WORD.findall(text.lower()) if text.isascii() else _words(text)
-    return [stem for word in words if (stem := _stem(word))]
+    return [stem for word in words if (stem := _term(word))]
+
+
+def forget_words() -> None:
+    """Let go of the words that were met, some of which may be of a text that was deleted."""
+    _stem.cache_clear()
 
 
 def fold(text: str) -> str:
@@ -69,7 +75,12 @@ def _pairs(run: str) -> list[str]:
     return singles + [run[i : i + 2] for i in range(len(run) - 1)]
 
 
-@lru_cache(maxsize=1 << 17)
+def _term(word: str) -> str:
+    # A long run is cut whatever its stem would be, and is not worth keeping.
+    return _stem(word) if len(word) <= LONGEST_TERM + _LONGEST_ENDING else word[:LONGEST_TERM]
+
+
+@lru_cache(maxsize=1 << 15)
 def _stem(word: str) -> str:
     """The term of a word; empty for a stop word."""
     if word in _STOP:

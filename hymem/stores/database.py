@@ -43,12 +43,12 @@ class Database:
         self._writer_users = 0
         self._connections = 0  # open ones, whoever has them
         self._closed = False
-        self._raw: RawFile | None = None
+        self.raw: RawFile | None = None
         try:
             with self._lock, self._errors():
                 if not self.in_memory:
-                    self._raw = RawFile(path)
-                    check_head(path, self._raw.read(0, 100))
+                    self.raw = RawFile(path)
+                    check_head(path, self.raw.read(0, 100))
                 with self._own() as writer:
                     migrate(writer, path)
                     if not self.in_memory:
@@ -87,13 +87,28 @@ class Database:
             finally:
                 self._give_back(connection)
 
-    def truncate_wal(self) -> bool:
-        """Copy the log into the database and empty it; false if a reader is in the way."""
-        if self.in_memory:
-            return True
-        with self._lock, self._errors(), self._own() as connection:
-            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
+    @contextmanager
+    def apart(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own, for what no transaction of ``read`` or ``write`` can do. Raises
+        ``StoreError``."""
+        with self._errors():
+            connection = self._connect()
+            try:
+                yield connection
+            finally:
+                self._close(connection)
+
+    def bytes(self) -> int:
+        """Length of the file, without its log."""
+        with self._errors():
+            return os.path.getsize(self.path)
+
+    def log_bytes(self) -> int:
+        """Length of the write-ahead log."""
+        try:
+            return os.path.getsize(f"{self.path}-wal")
+        except FileNotFoundError:
+            return 0
 
     def backup(self, path: str) -> None:
         """Copy the live database to ``path``, which is replaced only when the copy is complete.
@@ -160,8 +175,8 @@ class Database:
 
     def _close_raw(self) -> None:
         """Its handle goes last, or it would take the locks of the connections along."""
-        if self._closed and not self._connections and self._raw is not None:
-            self._raw.close()
+        if self._closed and not self._connections and self.raw is not None:
+            self.raw.close()
 
     def _reader(self) -> sqlite3.Connection:
         """A connection that nobody else uses until it is given back."""

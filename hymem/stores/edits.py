@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
+from hymem.stores.erase import owe, wipe
 from hymem.stores.items import check_keys, put_keys, terms_blob
 from hymem.stores.match import Matching
 from hymem.stores.rows import KEY_TABLES, is_id, time_from_text
+from hymem.text import forget_words
 from hymem.types import Scope
 
 if TYPE_CHECKING:
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
 
     from hymem.stores.base import TokenIds
 
-_SCOPE_TABLES = ("items", "sessions", "speakers", "events", "changes", "history")
+_SCOPE_TABLES = ("sessions", "speakers", "events", "changes", "history")
+
+# A file of more bytes is swept behind the deletion of a single memory.
+WIPE_AT_ONCE = 16 << 20
+# How long delete_all waits for those who read an older state.
+WAIT_SECONDS = 30.0
 
 
 class Edits(Matching):
@@ -63,36 +70,30 @@ class Edits(Matching):
                 self._delete_turn(connection, scope_id, item_id)
             else:
                 self._remove(connection, scope_id, item_id)
+            self._forget_errors(connection, scope_id)
             self._touch(connection, scope_id)
-        # The log may still hold the text; where a reader is in the way, the next one empties it.
-        self._db.truncate_wal()
+            owe(connection)
+        forget_words()
+        self._wipe_soon()
 
     def delete_all(self, scope: Scope) -> int:
         with self._db.write() as connection:
             scope_id = self._scope_id(connection, scope)
-            if scope_id is None:
-                return 0
-            inside = "(SELECT id FROM items WHERE scope = ?)"
-            for table in KEY_TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE item IN {inside}", (scope_id,))
-            connection.execute(f"DELETE FROM sources WHERE unit IN {inside}", (scope_id,))
-            connection.execute(f"DELETE FROM event_turns WHERE turn IN {inside}", (scope_id,))
-            (count,) = connection.execute(
-                "SELECT count(*) FROM items WHERE scope = ?", (scope_id,)
-            ).fetchone()
-            for table in _SCOPE_TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE scope = ?", (scope_id,))
-            # What was spent was spent; whose it was is forgotten.
-            connection.execute("UPDATE costs SET scope = NULL WHERE scope = ?", (scope_id,))
-            connection.execute("DELETE FROM scopes WHERE id = ?", (scope_id,))
+            count = 0
+            if scope_id is not None:
+                count = self._empty_scope(connection, scope_id)
+                owe(connection)
         self._forget_index(scope)
-        self._upkeep.forget(scope_id)
-        if not self._db.truncate_wal():
+        forget_words()
+        # Also where there is no such scope: it is how one asks for what is still owed.
+        if not self._upkeep.wipe(WAIT_SECONDS):
+            self._upkeep.wipe_soon()
             raise StoreError(
-                "everything of the scope is deleted, but another process is reading, so the log "
-                "file still holds old pages; call delete_all again when it is idle"
+                "everything of the scope is deleted, but someone is reading an older state, so the "
+                "log still holds old pages; they go when the reader has ended, or call delete_all "
+                "again then"
             )
-        return int(count)
+        return count
 
     def history(self, scope: Scope, item_id: int) -> list[Mapping[str, Any]]:
         if not is_id(item_id):
@@ -126,6 +127,34 @@ class Edits(Matching):
             }
             for event, text, at in rows
         ]
+
+    def _empty_scope(self, connection: sqlite3.Connection, scope_id: int) -> int:
+        """Remove every row of the scope; how many turns and units there were."""
+        inside = "(SELECT id FROM items WHERE scope = ?)"
+        for table in KEY_TABLES:
+            connection.execute(f"DELETE FROM {table} WHERE item IN {inside}", (scope_id,))
+        connection.execute(f"DELETE FROM sources WHERE unit IN {inside}", (scope_id,))
+        connection.execute(f"DELETE FROM event_turns WHERE turn IN {inside}", (scope_id,))
+        count = connection.execute("DELETE FROM items WHERE scope = ?", (scope_id,)).rowcount
+        for table in _SCOPE_TABLES:
+            connection.execute(f"DELETE FROM {table} WHERE scope = ?", (scope_id,))
+        # What was spent was spent; whose it was is forgotten.
+        connection.execute("UPDATE costs SET scope = NULL WHERE scope = ?", (scope_id,))
+        connection.execute("DELETE FROM scopes WHERE id = ?", (scope_id,))
+        return count
+
+    def _wipe_soon(self) -> None:
+        """Pay what a deletion owes: at once where that takes a moment, else behind it."""
+        if self._db.in_memory or (self._db.bytes() <= WIPE_AT_ONCE and wipe(self._db, 0.0)):
+            return
+        self._upkeep.wipe_soon()
+
+    def _forget_errors(self, connection: sqlite3.Connection, scope_id: int) -> None:
+        """An error's text may quote any turn that its model or encoder was given."""
+        connection.execute(
+            "UPDATE events SET error = ? WHERE scope = ? AND error IS NOT NULL",
+            ("the error's text went with a deleted memory", scope_id),
+        )
 
     def _find(self, connection: sqlite3.Connection, scope: Scope, item_id: int) -> tuple[int, str]:
         """The scope's id and the item's kind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time as clock
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,7 +25,7 @@ class Ledger(Core):
                     " cached_tokens, usd, seconds, estimated)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        None if scope is None else self._make_scope(connection, scope),
+                        None if scope is None else self._charged(connection, scope, row["stage"]),
                         _at(row.get("at")),
                         row["stage"],
                         row.get("tier", ""),
@@ -37,6 +38,13 @@ class Ledger(Core):
                         bool(row.get("estimated", False)),
                     ),
                 )
+
+    def _charged(self, connection: sqlite3.Connection, scope: Scope, stage: str) -> int | None:
+        """The scope's id. One that is gone was deleted while its turns were being extracted, and
+        is not named again."""
+        if stage in ("segment", "extract"):
+            return self._scope_id(connection, scope)
+        return self._make_scope(connection, scope)
 
     def costs(self, scope: Scope | None, since: datetime | None = None) -> list[Mapping[str, Any]]:
         where, values = "1", []

@@ -16,6 +16,7 @@ from hymem.stores.rows import (
     sources_of,
     term_counts_from_blob,
 )
+from hymem.text import forget_words
 
 _ITEM = """
 SELECT id, kind, session, speaker, position, event, seconds, tokens,
@@ -78,6 +79,8 @@ def _apply_changes(connection: sqlite3.Connection, scope_id: int, index: ScopeIn
     ).fetchall()
     for seq, item_id in rows:
         row = connection.execute(f"{_ITEM} WHERE id = ?", (item_id,)).fetchone()
+        if row is None:  # perhaps deleted by another process, whose own words are not these
+            forget_words()
         index.refresh(item_id, None if row is None else _batch(connection, [row], index.dim))
         index.last_change = max(index.last_change, seq)
 

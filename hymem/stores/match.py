@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hymem.conditions import conditions
 from hymem.messages import as_utc
 from hymem.stores.base import AskedTokens, Candidates, NewTurn
+from hymem.stores.erase import owed
 from hymem.stores.items import Items, check_keys
 from hymem.stores.past import current_ids, older_texts
 from hymem.stores.rows import (
@@ -26,7 +27,7 @@ from hymem.stores.rows import (
     seconds_of,
     turn_from_row,
 )
-from hymem.text import terms
+from hymem.text import forget_words, terms
 from hymem.types import Filter, Kind, Scope, Turn
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ class Matching(Items):
         self._bytes = 0
         self._indexes_lock = threading.Lock()
         self._kept_up: Upkeep | None = None
+        with self._db.read() as connection:
+            left_behind = owed(connection) is not None
+        if left_behind:  # by a process that was killed, or whose way was blocked to its end
+            self._upkeep.wipe_soon()
 
     @property
     def _upkeep(self) -> Upkeep:
@@ -175,6 +180,9 @@ class Matching(Items):
 
         scope_id = self._scope_id(connection, scope)
         if scope_id is None:
+            if scope in self._indexes:  # another process has deleted it
+                self._forget_index(scope)
+                forget_words()
             return 0, ScopeIndex(self.dim)
         with self._indexes_lock:
             held = self._indexes.get(scope)

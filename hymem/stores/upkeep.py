@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sqlite3
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hymem.errors import StoreClosedError, StoreError
 from hymem.stores import snapshot
 from hymem.stores.database import Database
+from hymem.stores.erase import wipe
 from hymem.stores.index import ScopeIndex
 
 log = logging.getLogger(__name__)
@@ -26,6 +30,11 @@ WASTE = 0.2
 _ANCHORS = 8
 # Closing waits so long for the thread; an index that it is still growing is grown anew next time.
 CLOSE_SECONDS = 5.0
+# What deletions owe is done once for all of so many seconds; if others are in the way, again after
+# twice as long each time, up to the last figure.
+GATHER_SECONDS, LONGEST_SECONDS = 0.5, 60.0
+# Closing waits so long for readers that are in the way.
+_IN_THE_WAY_SECONDS = 0.2
 
 
 class Upkeep:
@@ -43,6 +52,8 @@ class Upkeep:
         self._changed = threading.Condition()
         self._stopped = False
         self._busy = False
+        self._wipe_at: float | None = None  # by the monotonic clock
+        self._pause = GATHER_SECONDS
         self._thread: threading.Thread | None = None
 
     def restore(self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
@@ -56,13 +67,21 @@ class Upkeep:
         if not (index.passages.dense.outgrown or self._unsaved(index, GROWTH)):
             return
         with self._changed:
-            if self._stopped:
-                return
             self._waiting[scope_id] = index
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="hymem-store", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._wake()
+
+    def wipe(self, seconds: float) -> bool:
+        """Remove what deleted scopes left on the disk: index files, and ``erase.wipe``. Raises
+        ``StoreError``."""
+        self._remove_orphans()
+        return wipe(self._db, seconds)
+
+    def wipe_soon(self) -> None:
+        """The same, behind the caller's back."""
+        with self._changed:
+            if self._wipe_at is None:
+                self._wipe_at = time.monotonic() + GATHER_SECONDS
+            self._wake()
 
     def settle(self) -> None:
         """Wait until there is nothing left to do."""
@@ -77,34 +96,52 @@ class Upkeep:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(CLOSE_SECONDS)
+        if self._wipe_at is not None:
+            with suppress(StoreError):  # it stays noted in the file
+                self.wipe(_IN_THE_WAY_SECONDS)
         for scope_id, index in indexes.items():
             if self._unsaved(index, 0.02):
                 self._save(scope_id, index)
 
-    def forget(self, scope_id: int) -> None:
-        """Remove every file of a deleted scope."""
-        with self._changed:
-            self._waiting.pop(scope_id, None)
-        if self._folder is not None:
-            for path in self._folder.glob(f"{scope_id}.*"):
-                path.unlink(missing_ok=True)
+    def _wake(self) -> None:
+        if self._stopped:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="hymem-store", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._stopped or self._waiting)
-                if self._stopped:
-                    return
-                scope_id, index = self._waiting.popitem()
-                self._busy = True
+        while (job := self._next()) is not None:
             try:
-                self._work(scope_id, index)
+                job()
             except StoreClosedError:
                 return
             except (MemoryError, StoreError) as error:
-                log.warning("an index stays as it is: %s", error)
+                log.warning("work on the store is put off: %s", error)
+
+    def _next(self) -> Callable[[], None] | None:
+        """What is to be done now, as soon as there is something; ``None`` when stopped."""
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+            while not self._stopped:
+                left = None if self._wipe_at is None else self._wipe_at - time.monotonic()
+                if self._waiting or (left is not None and left <= 0):
+                    self._busy = True
+                    if not self._waiting:
+                        return self._try_wipe
+                    return functools.partial(self._work, *self._waiting.popitem())
+                self._changed.wait(left)
+        return None
+
+    def _try_wipe(self) -> None:
+        with self._changed:
+            self._wipe_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_SECONDS)
+        if self.wipe(0.0):
+            with self._changed:
+                self._wipe_at, self._pause = None, GATHER_SECONDS
 
     def _work(self, scope_id: int, index: ScopeIndex) -> None:
         if index.passages.dense.outgrown:
@@ -132,6 +169,19 @@ class Upkeep:
                     path.unlink(missing_ok=True)
         except (OSError, StoreError) as error:
             log.warning("the index of a scope was not saved: %s", error)
+
+    def _remove_orphans(self) -> None:
+        """Remove the files of scopes that are no more."""
+        if self._folder is None or not self._folder.is_dir():
+            return
+        with self._db.read() as connection:
+            there = {str(row[0]) for row in connection.execute("SELECT id FROM scopes")}
+        for path in self._folder.iterdir():
+            if path.name.lstrip(".").split(".")[0] not in there:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise StoreError(f"{path} cannot be removed: {error.strerror}") from error
 
     def _identity(
         self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex
