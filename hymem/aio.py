@@ -71,6 +71,7 @@ class AsyncHyMem:
     export = _twin(HyMem.export)
     import_ = _twin(HyMem.import_)
     backup = _twin(HyMem.backup)
+    compact = _twin(HyMem.compact)
     costs = _twin(HyMem.costs)
     status = _twin(HyMem.status)
 

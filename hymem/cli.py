@@ -317,6 +317,13 @@ def _backup(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compact(arguments: argparse.Namespace) -> int:
+    with _open(arguments) as memory:
+        freed = memory.compact()
+    _show(arguments, {"freed": freed}, f"gave {freed:,} bytes back")
+    return 0
+
+
 def _reembed(arguments: argparse.Namespace) -> int:
     from hymem.embed import reembed
 
@@ -406,6 +413,7 @@ def _parser() -> argparse.ArgumentParser:
         ("backup", _backup, "write a consistent copy of the database"),
     ):
         command(name, run, text).add_argument("file", help="the file's path")
+    command("compact", _compact, "give the room of deleted memories back to the disk")
     command("reembed", _reembed, "encode every memory anew with the current encoder")
     for name in ("flush", "status", "costs", "export"):
         commands.choices[name].add_argument("--all", action="store_true", help="of every scope")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from hymem.checks import (
     check_budget,
@@ -22,7 +21,7 @@ from hymem.checks import (
     time_or_none,
 )
 from hymem.errors import InputError, NotFoundError, StoreError
-from hymem.files import is_database, is_special, replacing
+from hymem.jsonl import read_lines, write_lines
 from hymem.messages import Messages, Time, clean_text, parse_messages
 from hymem.shapes import as_mappings
 from hymem.types import (
@@ -416,12 +415,13 @@ class HyMem:
         a scope is left on disk: the other scopes are removed all the same."""
         check_user(user_id)
         count, problem = 0, None
-        for scope in self._store.scopes():
-            if scope.user_id == user_id:
-                try:
-                    count += self._store.delete_all(scope)
-                except StoreError as error:
-                    problem = error
+        scopes = [scope for scope in self._store.scopes() if scope.user_id == user_id]
+        # Without any, deleting one all the same ends what an earlier call could not.
+        for scope in scopes or [Scope(user_id)]:
+            try:
+                count += self._store.delete_all(scope)
+            except StoreError as error:
+                problem = error
         if problem is not None:
             raise problem
         return count
@@ -464,10 +464,7 @@ class HyMem:
         it is complete. Raises ``InputError`` if it cannot be written, or is a database, such as
         this one."""
         scope = scope_or_all(user_id, agent_id, all_scopes)
-        try:
-            return _write_export(path, self._store.dump(scope))
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from None
+        return write_lines(path, self._store.dump(scope))
 
     @_call
     def import_(self, path: str | Path) -> int:
@@ -478,12 +475,7 @@ class HyMem:
         Raises ``InputError`` naming the first bad line and its field; nothing is added then."""
         from hymem.records import parse
 
-        try:
-            with open(path, encoding="utf-8-sig") as file:
-                parts = parse(_read_lines(file, str(path)))
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from None
-        count = self._store.load(parts)
+        count = self._store.load(parse(read_lines(path)))
         self._parts.ingestor.embed_missing()
         if self._worker is not None:
             self._worker.resume()
@@ -494,6 +486,13 @@ class HyMem:
         """Write a consistent copy of the database, while it is in use, for its owner alone; an
         older copy at ``path`` is replaced when the new one is complete. Raises ``StoreError``."""
         self._store.backup(str(path))
+
+    @_call
+    def compact(self) -> int:
+        """Rewrite the file without the room that deleted memories left in it; how many bytes that
+        gives back. Reading goes on meanwhile, writing waits, in other processes for 30 seconds at
+        most; the disk needs room for two more copies. Raises ``StoreError``."""
+        return self._store.compact()
 
     @_call
     def costs(
@@ -563,42 +562,3 @@ class HyMem:
     def _notify(self, scope: Scope) -> None:
         if self._worker is not None:
             self._worker.notify(scope)
-
-
-def _write_export(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
-    # In the place of a database an export would destroy a memory, most likely this one.
-    if is_database(path):
-        raise InputError(f"{path} is a database; name another file for the export")
-    if is_special(path):
-        with open(path, "w", encoding="utf-8") as file:
-            return _write_lines(file, records)
-    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
-        return _write_lines(file, records)
-
-
-def _write_lines(file: TextIO, records: Iterable[Mapping[str, Any]]) -> int:
-    count = 0
-    for record in records:
-        line = json.dumps(record, ensure_ascii=False)
-        if clean_text(line) != line:  # lone surrogates in metadata: only their escapes are UTF-8
-            line = json.dumps(record)
-        file.write(line + "\n")
-        count += 1
-    return count
-
-
-def _read_lines(file: TextIO, name: str) -> Iterator[tuple[int, Any]]:
-    """(line number, decoded line) of every line that is not blank."""
-    number = 0
-    try:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, json.loads(line, parse_constant=_no_number)
-    except UnicodeDecodeError:
-        raise InputError(f"{name} is not UTF-8 text (near line {number + 1})") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}, line {number} is not JSON: {error}") from None
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")

@@ -78,6 +78,7 @@ CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "export": lambda m, folder: m.export(folder / f"{next(_numbers)}.jsonl", **_who()),
     "import_": lambda m, folder: m.import_(folder / "import.jsonl"),
     "backup": lambda m, folder: m.backup(folder / f"{next(_numbers)}.backup"),
+    "compact": lambda m, folder: m.compact(),
     "costs": lambda m, folder: m.costs(**_who()),
     "status": lambda m, folder: m.status(**_who()),
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -566,3 +567,18 @@ def test_what_a_filter_keeps_out_is_in_no_hit_block_or_answer(memory):
         for text in (context.text, answer.text, *(hit.text for hit in answer.evidence)):
             assert not any(home in text for home in {"Lyon", "Oslo", "Rome"} - homes)
     assert memory.ask(question, user_id="ana", where=Filter(session_id="a")).text == "Lyon"
+
+
+def test_deleting_a_user_again_ends_what_a_reader_kept_from_being_done(tmp_path, monkeypatch):
+    monkeypatch.setattr("hymem.stores.edits.WAIT_SECONDS", 0.1)
+    with HyMem(tmp_path / "m.db", llm=None, background=False) as memory:
+        memory.add("a secretmark", user_id="ana", agent_id="tutor")
+        reader = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM items").fetchone()
+        with pytest.raises(StoreError, match="delete_all again"):
+            memory.delete_user("ana")
+        reader.close()
+        assert memory.delete_user("ana") == 0
+        for path in tmp_path.rglob("*"):
+            assert path.is_dir() or b"secretmark" not in path.read_bytes()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem.text import LONGEST_TERM, fold, terms
+from hymem.text import LONGEST_TERM, _stem, _stemmer, fold, forget_words, terms
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,16 @@ def test_any_string_is_taken_and_terms_do_not_depend_on_case(text: str) -> None:
 @given(st.text("abc ABC 123"), st.text("xyz XYZ 789"))
 def test_terms_of_a_text_are_those_of_its_parts(first: str, second: str) -> None:
     assert terms(f"{first} {second}") == terms(first) + terms(second)
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz", min_size=50, max_size=120))
+def test_long_words_have_the_same_term_whether_stemmed_or_cut(word: str) -> None:
+    assert terms(word) == [_stemmer().stemWord(word)[:LONGEST_TERM]]
+
+
+def test_long_words_are_not_kept() -> None:
+    forget_words()
+    terms(" ".join("ab" * 500 + str(number) for number in range(50)) + " running")
+    assert _stem.cache_info().currsize == 1
+    forget_words()
+    assert _stem.cache_info().currsize == 0

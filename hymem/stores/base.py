@@ -457,6 +457,11 @@ class Store(Protocol):
         and units of such turns. What is added waits for its vectors (``unembedded``)."""
         ...
 
+    def compact(self) -> int:
+        """Give the room of what was deleted back to the disk; how many bytes. Nobody else can write
+        meanwhile."""
+        ...
+
     def backup(self, path: str) -> None:
         """A consistent copy of the live store at ``path``."""
         ...

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
-from hymem.stores.erase import owe, wipe
+from hymem.stores.erase import compact, owe, wipe
 from hymem.stores.items import check_keys, put_keys, terms_blob
 from hymem.stores.match import Matching
 from hymem.stores.rows import KEY_TABLES, is_id, time_from_text
@@ -27,7 +27,7 @@ _SCOPE_TABLES = ("sessions", "speakers", "events", "changes", "history")
 # A file of more bytes is swept behind the deletion of a single memory.
 WIPE_AT_ONCE = 16 << 20
 # How long delete_all waits for those who read an older state.
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 10.0
 
 
 class Edits(Matching):
@@ -94,6 +94,9 @@ class Edits(Matching):
                 "again then"
             )
         return count
+
+    def compact(self) -> int:
+        return compact(self._db)
 
     def history(self, scope: Scope, item_id: int) -> list[Mapping[str, Any]]:
         if not is_id(item_id):

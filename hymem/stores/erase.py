@@ -50,6 +50,8 @@ def wipe(db: Database, seconds: float) -> bool:
 def compact(db: Database) -> int:
     """Rewrite the file without the room that deleted rows left; how many bytes that gives back, to
     the disk as soon as nobody reads an older state. Raises ``StoreError``."""
+    if db.in_memory:
+        return 0
     with db.apart() as connection:
         # In memory, as all else that is temporary, a large file might not fit. SQLite's own
         # temporary file has no name.

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,15 @@ from hymem.types import Scope
 Opened = Callable[..., SQLiteStore]
 SCOPES = [Scope(f"user{number:02d}mark") for number in range(60)]
 WORDS = ["lorem", "ipsum", "dolor", "sit", "amet", "consectetur"]
+
+# What is written matters here, not that it lasts.
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+        yield Path(folder)
 
 
 def marks_in(folder: Path, pattern: bytes) -> set[bytes]:
@@ -48,7 +57,7 @@ class Erasure(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 1 << 30))
     def start(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=IN_MEMORY))
         self.store = open_store(self.folder / "chat.db")
         self.turns: dict[int, Scope] = {}
         self.gone: set[bytes] = set()
@@ -120,9 +129,10 @@ class Erasure(RuleBasedStateMachine):
     def older(self, scope: Scope, fact: str) -> tuple[int, ...]:
         return tuple(one.id for one in self.store.current_facts(scope, [fact]).get(fact, [])[:1])
 
-    @rule()
-    def retry(self) -> None:
-        self.store.retry_failed(None)
+    @rule(which=st.integers(0, 59))
+    def retry(self, which: int) -> None:
+        events = self.store.events(SCOPES[which])
+        self.store.retry_failed(SCOPES[which], [event.id for event in events])
 
     @precondition(lambda self: self.turns)
     @rule()
@@ -173,7 +183,7 @@ class Erasure(RuleBasedStateMachine):
             self.folder / "chat.db", encoder_version=str(self.version), reembed=True
         ) as store:
             while items := store.to_reembed(50):
-                store.put_reembedded([(item.id, encode("x")[None]) for _, item in items])
+                store.put_reembedded([(item.id, encode("x")[None], None) for _, item in items])
                 if not finish:
                     self.version -= 1
                     return
@@ -189,7 +199,7 @@ class Erasure(RuleBasedStateMachine):
 
 TestErasure = Erasure.TestCase
 TestErasure.settings = settings(
-    max_examples=20, stateful_step_count=40, deadline=None, report_multiple_bugs=False
+    max_examples=12, stateful_step_count=40, deadline=None, report_multiple_bugs=False
 )
 
 
@@ -484,3 +494,39 @@ def test_a_deleted_scope_is_not_named_again_by_an_extraction_under_way(
     store.add_costs([{"scope": ANA, "stage": "extract", "input_tokens": 7}])
     assert store.scopes() == []
     assert [row["scope"] for row in store.costs(None)] == [None]
+
+
+def test_compacting_gives_room_back_and_changes_nothing_else(
+    opened: Opened, tmp_path: Path
+) -> None:
+    store, other = opened(), opened()
+    fill(store, 13)
+    for scope in SCOPES[:50]:
+        store.delete_all(scope)
+    kept = [(one.id, one.text) for scope in SCOPES for one in other.list_turns(scope)]
+    hits = found(store, SCOPES[55], "lorem")
+    path = tmp_path / "chat.db"
+    before = path.stat().st_size
+    freed = store.compact()
+    assert freed > before / 2
+    assert path.stat().st_size == before - freed
+    assert store.compact() == 0
+    assert [(one.id, one.text) for scope in SCOPES for one in other.list_turns(scope)] == kept
+    assert found(other, SCOPES[55], "lorem") == hits
+    new = store.add_turns(ANA, [turn("after it")])
+    assert new > [max(item_id for item_id, _ in kept)]
+    check_whole(path)
+
+
+def test_a_memory_without_a_file_has_nothing_to_give_back() -> None:
+    with open_store(":memory:") as store:
+        assert store.compact() == 0
+
+
+def test_compacting_waits_for_no_reader(opened: Opened, reader: sqlite3.Connection) -> None:
+    store = opened()
+    store.add_turns(SCOPES[0], [turn("x" * 1000) for _ in range(500)])
+    with store._db.write() as connection:
+        connection.execute("DELETE FROM items WHERE length(text) = 1000")
+    assert store.compact() > 100_000
+    assert reader.execute("SELECT count(*) FROM items").fetchone() == (2,)
