@@ -358,6 +358,8 @@ def test_calls_behind_a_protocol_are_charged_to_the_request_at_hand(
     server: OpenAIServer, store: SQLiteStore, llm: OpenAIChat
 ) -> None:
     ledger = Ledger(store, PRICES)
+    with store._db.write() as connection:
+        store._make_scope(connection, ANA)  # extraction is of what was added
     extracting = ledger.ambient_llm(llm, "extract")
     with ledger.meter(ANA).charging() as meter:
         extracting.complete(ASK)
