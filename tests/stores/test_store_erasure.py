@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import shutil
@@ -23,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from hymem import text
 from hymem.errors import StoreError
+from hymem.records import parse
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Scope
 
@@ -163,12 +165,15 @@ class Erasure(RuleBasedStateMachine):
         found(self.store, self.some_turn()[0], "lorem")
 
     @precondition(lambda self: self.turns)
-    @rule()
-    def import_a_scope_again(self) -> None:
-        """What has no ``source_id`` may then be there twice."""
-        scope = self.some_turn()[0]
-        self.store.load(iter(list(self.store.dump(scope))))
-        self.turns.update({one.id: scope for one in self.store.list_turns(scope)})
+    @rule(which=st.integers(0, 59))
+    def import_into_another_scope(self, which: int) -> None:
+        old, new = self.some_turn()[0].user_id or "", SCOPES[which].user_id or ""
+        self.gone.discard(new.encode())
+        exported = json.dumps(list(self.store.dump(Scope(old)))).replace(old, new)
+        self.made += 1000
+        exported = re.sub(r"turn(\d+)mark", lambda mark: f"turn{self.made}{mark[1]}mark", exported)
+        self.store.load(parse(enumerate(json.loads(exported))))
+        self.turns.update({one.id: Scope(new) for one in self.store.list_turns(Scope(new))})
 
     @rule()
     def back_up(self) -> None:
