@@ -7,7 +7,7 @@ tokens, its words) is not read but made anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +48,8 @@ def parse(records: Iterable[tuple[int, Any]]) -> list[Imported]:
         parts.setdefault(fields.scope(), _Part()).take(kind, fields)
     if first:
         raise InputError("the file is empty; an export has at least one line")
-    return [part.imported(scope) for scope, part in parts.items()]
+    read = [part.imported(scope, items.keys()) for scope, part in parts.items()]
+    return [part for part in read if part.turns]
 
 
 class _Part:
@@ -58,7 +59,7 @@ class _Part:
         self._turns: dict[int, tuple[Fields, Said, int]] = {}
         self._events: dict[int, tuple[Fields, OldEvent]] = {}
         self._units: dict[int, tuple[Fields, OldUnit]] = {}
-        self._history: list[OldChange] = []
+        self._history: list[tuple[Fields, OldChange]] = []
         self._positions: dict[int, int] = {}
         self._sources: dict[str, int] = {}
 
@@ -72,20 +73,26 @@ class _Part:
         else:
             self._take_change(fields)
 
-    def imported(self, scope: Scope) -> Imported:
-        """All of them, if every link leads to a record that it may lead to."""
+    def imported(self, scope: Scope, items: Collection[int]) -> Imported:
+        """All of them, if every link leads to a record that it may lead to. ``items``: the ids of
+        turns and units of all scopes."""
         for fields, event in self._events.values():
             self._check_event(fields, event)
         for fields, said, _ in self._turns.values():
             self._check_turn(fields, said)
         for fields, unit in self._units.values():
             self._check_unit(fields, unit)
+        for fields, change in self._history:
+            # Of a removed item only the history is left.
+            mine = change.item in self._turns or change.item in self._units
+            if change.item in items and not mine:
+                raise fields.wrong("item", "an item of its scope")
         return Imported(
             scope,
             turns=self._new_turns(),
             events=[event for _, event in self._events.values()],
             units=self._new_units(),
-            history=self._history,
+            history=[change for _, change in self._history],
         )
 
     def _take_turn(self, fields: Fields) -> None:
@@ -144,14 +151,13 @@ class _Part:
         self._units[old.id] = (fields, old)
 
     def _take_change(self, fields: Fields) -> None:
-        self._history.append(
-            OldChange(
-                item=fields.id("item"),
-                event=fields.choice("event", _CHANGES),
-                text=fields.text_or_none("text"),
-                at=fields.moment("at"),
-            )
+        change = OldChange(
+            item=fields.id("item"),
+            event=fields.choice("event", _CHANGES),
+            text=fields.text_or_none("text"),
+            at=fields.moment("at"),
         )
+        self._history.append((fields, change))
 
     def _check_event(self, fields: Fields, event: OldEvent) -> None:
         for turn in event.turns:

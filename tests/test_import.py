@@ -242,6 +242,17 @@ def test_one_id_place_or_source_id_for_two_is_refused(
     assert memory.scopes() == []
 
 
+def test_the_history_of_another_scopes_item_is_refused(
+    tmp_path: Path, memory: HyMem, good: list[dict[str, Any]]
+) -> None:
+    bad = [dict(record) for record in good]
+    line = next(n for n, record in enumerate(good, 1) if record["record"] == "history")
+    bad[line - 1]["user_id"] = "ben"
+    with pytest.raises(InputError, match=f"line {line}: item .* of its scope"):
+        memory.import_(write(tmp_path / "bad.jsonl", bad))
+    assert memory.scopes() == []
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -381,6 +392,7 @@ def fuzz(folder: Path, good: list[dict[str, Any]], examples: int) -> None:
     run()
 
 
+@pytest.mark.filterwarnings("ignore:neither user_id nor agent_id")
 def test_a_broken_import_adds_nothing_or_harms_nothing(
     tmp_path: Path, good: list[dict[str, Any]]
 ) -> None:
@@ -388,6 +400,7 @@ def test_a_broken_import_adds_nothing_or_harms_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:neither user_id nor agent_id")
 def test_1500_broken_imports_add_nothing_or_harm_nothing(
     tmp_path: Path, good: list[dict[str, Any]]
 ) -> None:
