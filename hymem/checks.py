@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import get_args
@@ -91,6 +91,12 @@ def check_config(config: Config) -> None:
         raise InputError(f"Config.gate is {config.gate!r}; pass one of {get_args(GateMode)}")
     if not config.light and not config.deep:
         raise InputError("Config.light and Config.deep are both off; leave one tier on")
+
+
+def check_choice(value: str, name: str, choices: Sequence[str]) -> None:
+    """``value`` is one of ``choices``."""
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}; pass one of {', '.join(map(repr, choices))}")
 
 
 def check_budget(budget: Budget | None, name: str = "budget") -> None:

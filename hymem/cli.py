@@ -102,6 +102,7 @@ def _add(arguments: argparse.Namespace) -> int:
             session_id=arguments.session,
             timestamp=arguments.time,
             metadata=metadata_of(arguments),
+            on_known=arguments.on_known,
             wait=True,
         )
     _show(arguments, {"ids": ids}, f"saved {len(ids)} turn{'s' if len(ids) != 1 else ''}")
@@ -363,6 +364,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--file", help="JSON lines of messages; - reads standard input")
     add.add_argument("--session", help="session id of these messages")
     add.add_argument("--time", help="when it was said, ISO 8601 (default: now)")
+    add.add_argument(
+        "--on-known",
+        choices=("ignore", "update", "error"),
+        default="ignore",
+        help="what to do with a new text under an id that is known (default ignore, and say so)",
+    )
     add_metadata(add, "metadata of these messages")
     for name, run, text in (
         ("search", _search, "list matching turns and units; never asks a model"),

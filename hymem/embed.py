@@ -61,7 +61,7 @@ def encode_groups(encoder: Encoder, groups: Sequence[Sequence[str]]) -> list[Key
 
 def encode_items(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[Keys]:
     """The keys of each item."""
-    return encode_groups(encoder, [_texts(item, encoder.max_tokens) for item in items])
+    return encode_groups(encoder, [key_texts(item, encoder.max_tokens) for item in items])
 
 
 def fill_in_token_ids(store: Store, encoder: Encoder) -> None:
@@ -70,7 +70,7 @@ def fill_in_token_ids(store: Store, encoder: Encoder) -> None:
     if not isinstance(encoder, TokenCoder):
         return
     while items := store.uncoded(ITEMS_PER_CALL):
-        groups = [_texts(item, encoder.max_tokens) for item in items]
+        groups = [key_texts(item, encoder.max_tokens) for item in items]
         ids = iter(encoder.token_ids([text for group in groups for text in group]))
         store.put_token_ids(
             [
@@ -80,7 +80,8 @@ def fill_in_token_ids(store: Store, encoder: Encoder) -> None:
         )
 
 
-def _texts(item: Turn | Unit, max_tokens: int) -> list[str]:
+def key_texts(item: Turn | Unit, max_tokens: int) -> list[str]:
+    """The texts to encode for an item."""
     if isinstance(item, Turn):
         return turn_keys(item.speaker, item.text, max_tokens)
     return [unit_key(item.text, max_tokens)]

@@ -22,7 +22,7 @@ from hymem.embed import (
     Keys,
     encode_each,
     encode_groups,
-    encode_items,
+    key_texts,
     turn_keys,
     unit_key,
 )
@@ -39,6 +39,7 @@ from hymem.keys import lexical_text, strip_recalled
 from hymem.messages import Said, as_utc
 from hymem.outputs import checked_ranges, checked_statements
 from hymem.redact import tell
+from hymem.resent import OnKnown, resent, source_ids
 from hymem.retry import Outage, event_pause, is_down
 from hymem.segment import TopicSegmenter
 from hymem.stores.base import Lease, NewTurn, NewUnit, Store
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TURNS_PER_TRANSACTION = 2048
+TURNS_PER_ENCODING = 2048
 TURNS_PER_SEGMENTATION = 512
 EVENTS_PER_LEASE = 16
 # A worker renews its lease while it waits for a model; a killed one's events are free so soon.
@@ -72,6 +73,7 @@ LEASE_SECONDS = 15.0
 POLL_SECONDS = 0.1
 # Characters of an error that are kept with its event.
 LONGEST_ERROR = 1000
+NO_KEYS = (None, None)
 # Near-duplicates say the same in almost the same words: same numbers, most terms shared.
 NEAREST = 3
 DUPLICATE_COSINE = 0.92
@@ -89,18 +91,24 @@ class Ingestor:
     ledger: Ledger
     scope_budget: Budget
 
-    def append(self, scope: Scope, said: Sequence[Said]) -> list[int]:
-        """Save turns durably and searchably; their ids, in order.
+    def append(self, scope: Scope, said: Sequence[Said], on_known: OnKnown = "ignore") -> list[int]:
+        """Save turns durably and searchably, all of them or, when this raises, none; their ids, in
+        order. ``on_known``: see ``hymem.resent``.
 
         When the encoder cannot be reached the turns are saved all the same and found by their
         words; ``embed_missing`` adds the vectors later.
         """
-        ids: list[int] = []
+        said, updates = resent(said, self.store.said_before(scope, source_ids(said)), on_known)
+        # First, so that all is as it was if one fails, but for updates that sending it again makes
+        # no second time.
+        for turn, text in updates:
+            self.update(scope, turn, text)
+        turns: list[NewTurn] = []
         with self.charging(scope):
-            for start in range(0, len(said), TURNS_PER_TRANSACTION):
-                part = said[start : start + TURNS_PER_TRANSACTION]
-                ids += self.store.add_turns(scope, new_turns(part, self._turn_keys(part)))
-        return ids
+            for start in range(0, len(said), TURNS_PER_ENCODING):
+                part = said[start : start + TURNS_PER_ENCODING]
+                turns += new_turns(part, self._turn_keys(part))
+        return self.store.add_turns(scope, turns)
 
     def segment(self, scope: Scope, *, close: bool) -> None:
         """Cut the turns that belong to no event yet. The newest session's last event stays open,
@@ -189,15 +197,16 @@ class Ingestor:
         return self.ledger.meter(scope, scope_budget=self.scope_budget).charging()
 
     def update(self, scope: Scope, item: Turn | Unit, text: str) -> None:
-        """Replace an item's text and its keys. Raises ``NotFoundError``, ``EncoderError``."""
+        """Replace an item's text and its keys, which come later where the encoder cannot be
+        reached. Raises ``NotFoundError``."""
         item = replace(item, text=text)
         lexical = text
         if isinstance(item, Turn):
             lexical = lexical_text(item.speaker, strip_recalled(text))
         with self.charging(scope):
-            (keys,) = encode_items(self.encoder, [item])
+            (keys,) = self._keys_or_none([key_texts(item, self.encoder.max_tokens)])
         (tokens,) = count_many([text])
-        self.store.update_text(scope, item.id, text, lexical, tokens, *keys)
+        self.store.update_text(scope, item.id, text, lexical, tokens, *(keys or NO_KEYS))
 
     def _drain(self, scope: Scope, keep_going: Callable[[], bool], outage: Outage) -> None:
         end = time.monotonic() + 2 * LEASE_SECONDS
@@ -226,9 +235,7 @@ class Ingestor:
             with self.charging(scope):
                 found = encode_each(self.encoder, items)
             known = [
-                (item.id, *keys)
-                for item, keys in zip(items, found, strict=True)
-                if keys is not None
+                (item, *keys) for item, keys in zip(items, found, strict=True) if keys is not None
             ]
             self.store.set_vectors(scope, known)
             complete = complete and len(known) == len(items)

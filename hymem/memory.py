@@ -7,10 +7,11 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 from hymem.checks import (
     check_budget,
+    check_choice,
     check_id,
     check_positive,
     check_query,
@@ -23,6 +24,7 @@ from hymem.checks import (
 from hymem.errors import InputError, NotFoundError, StoreError
 from hymem.jsonl import read_lines, write_lines
 from hymem.messages import Messages, Time, clean_text, parse_messages
+from hymem.resent import OnKnown
 from hymem.shapes import as_mappings
 from hymem.types import (
     LLM,
@@ -138,6 +140,7 @@ class HyMem:
         session_id: str | None = None,
         timestamp: Time | None = None,
         metadata: Mapping[str, Any] | None = None,
+        on_known: OnKnown = "ignore",
         wait: bool = False,
     ) -> list[int]:
         """Save what was said: a string, a message or any iterable of messages (``{role, content,
@@ -145,18 +148,24 @@ class HyMem:
         LangChain's, your own). Of a content in parts the text is kept. The keyword arguments are
         defaults for messages without their own.
 
-        When this returns, the turns are on disk and searchable; their ids are returned, in order.
-        Units follow in the background, or before the return with ``wait=True``. A message whose
-        ``id`` the scope already has is not added again.
+        When this returns, all turns are on disk and searchable; their ids are returned, in order.
+        Units follow in the background, or before the return with ``wait=True``.
 
-        Raises ``InputError`` for malformed messages (nothing is saved then) and ``StoreError``.
+        A message whose ``id`` the scope already has is not added again, so a whole history may be
+        sent each time. Where its text is one that the memory never had under this id, ``on_known``
+        decides: ``"ignore"`` leaves the memory as it is and logs a warning, ``"update"`` replaces
+        the text as ``update`` does, ``"error"`` saves nothing.
+
+        Raises ``InputError`` for malformed messages and ``StoreError``; nothing is added then,
+        however long the list.
         """
         scope = scope_of(user_id, agent_id)
+        check_choice(on_known, "on_known", get_args(OnKnown))
         said = parse_messages(
             messages, session_id=session_id, timestamp=timestamp, metadata=metadata
         )
         self._warn_without_ids(scope)
-        ids = self._parts.ingestor.append(scope, said)
+        ids = self._parts.ingestor.append(scope, said, on_known)
         if wait:
             self._parts.ingestor.drain([scope], self._life.is_open)
         elif ids:

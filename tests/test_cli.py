@@ -55,6 +55,15 @@ def test_add_reads_the_pipe(run, monkeypatch):
     assert run("add", "--file", "-", "--user", "ana")[0] == 0
 
 
+def test_a_known_message_with_a_new_text(filled, capsys):
+    Path("again.jsonl").write_text(json.dumps({**CHAT[0], "content": "I moved to Oslo."}))
+    again = ["add", "--file", "again.jsonl", "--user", "ana", "--on-known"]
+    assert main([*again, "error"]) == 1
+    assert "'m1' came before" in capsys.readouterr().err
+    assert filled(*again, "update")[0] == 0
+    assert "Oslo" in filled("get-all", "--user", "ana")[1]
+
+
 def test_search_as_table_and_as_json(filled):
     code, out = filled("search", "cat", "--user", "ana")
     assert code == 0

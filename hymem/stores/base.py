@@ -213,6 +213,13 @@ class Store(Protocol):
         scope already has is not added again: its existing id is returned in its place."""
         ...
 
+    def said_before(
+        self, scope: Scope, source_ids: Sequence[str]
+    ) -> dict[str, tuple[Turn, list[str]]]:
+        """Of these ids of the application's, those that the scope has: each with its turn, and
+        every text that this has or had."""
+        ...
+
     def turns(self, scope: Scope, ids: Sequence[int]) -> list[Turn]:
         """These turns, in the order asked for; ids that the scope does not have are left out."""
         ...
@@ -363,10 +370,12 @@ class Store(Protocol):
         ...
 
     def set_vectors(
-        self, scope: Scope, keys: Sequence[tuple[int, NDArray[np.float32], TokenIds | None]]
+        self,
+        scope: Scope,
+        keys: Sequence[tuple[Turn | Unit, NDArray[np.float32], TokenIds | None]],
     ) -> None:
-        """(item id, ``float32[keys, dim]``, their tokens), in one transaction. Items that are gone
-        or have vectors by now, perhaps of another text, are left as they are."""
+        """(item, ``float32[keys, dim]``, their tokens), in one transaction. Items that are gone, or
+        have vectors or another text by now, are left as they are."""
         ...
 
     # -- token ids that an older version of the store did not keep --
@@ -387,11 +396,12 @@ class Store(Protocol):
         text: str,
         lexical: str,
         tokens: int,
-        vectors: NDArray[np.float32],
+        vectors: NDArray[np.float32] | None,
         token_ids: TokenIds | None = None,
     ) -> None:
-        """Replace an item's text; the old text stays in its history. An updated turn's event is
-        reopened for extraction. Raises ``NotFoundError``."""
+        """Replace an item's text; the old text stays in its history. Without ``vectors`` it waits
+        for them (``unembedded``). An updated turn's event is reopened for extraction. Raises
+        ``NotFoundError``."""
         ...
 
     def delete(self, scope: Scope, item_id: int) -> None:

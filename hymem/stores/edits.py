@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
 from hymem.stores.erase import compact, owe, wipe
-from hymem.stores.items import check_keys, put_keys, terms_blob
+from hymem.stores.items import check_keys, drop_keys, insert_keys, terms_blob
 from hymem.stores.match import Matching
 from hymem.stores.rows import KEY_TABLES, is_id, time_from_text
 from hymem.text import forget_words
@@ -38,10 +38,11 @@ class Edits(Matching):
         text: str,
         lexical: str,
         tokens: int,
-        vectors: NDArray[np.float32],
+        vectors: NDArray[np.float32] | None,
         token_ids: TokenIds | None = None,
     ) -> None:
-        check_keys(vectors, self.dim, token_ids)
+        if vectors is not None:
+            check_keys(vectors, self.dim, token_ids)
         text, lexical = clean_text(text), clean_text(lexical)
         words = terms_blob(lexical)
         with self._db.write() as connection:
@@ -53,11 +54,20 @@ class Edits(Matching):
             self._ensure_added(connection, scope_id, item_id, old)
             self._record(connection, scope_id, item_id, "update", text)
             connection.execute(
-                "UPDATE items SET text = ?, lexical = ?, tokens = ?, terms = ?, embedded = 1"
+                "UPDATE items SET text = ?, lexical = ?, tokens = ?, terms = ?, embedded = ?"
                 " WHERE id = ?",
-                (text, None if lexical == text else lexical, tokens, words, item_id),
+                (
+                    text,
+                    None if lexical == text else lexical,
+                    tokens,
+                    words,
+                    vectors is not None,
+                    item_id,
+                ),
             )
-            put_keys(connection, item_id, vectors, token_ids)
+            drop_keys(connection, item_id)
+            if vectors is not None:
+                insert_keys(connection, item_id, vectors, token_ids)
             self._changed(connection, scope_id, item_id)
             if kind == "turn":
                 self._reopen(connection, scope_id, self._events_of(connection, item_id))

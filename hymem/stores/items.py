@@ -18,6 +18,7 @@ from hymem.stores.core import Core
 from hymem.stores.past import KNOWN
 from hymem.stores.rows import (
     FROM_ITEMS,
+    KEY_TABLES,
     TURN_COLUMNS,
     UNIT_COLUMNS,
     chunks,
@@ -147,7 +148,9 @@ class Items(Core):
             return [self._described(connection, item_id, kind) for item_id, kind in rows]
 
     def set_vectors(
-        self, scope: Scope, keys: Sequence[tuple[int, NDArray[np.float32], TokenIds | None]]
+        self,
+        scope: Scope,
+        keys: Sequence[tuple[Turn | Unit, NDArray[np.float32], TokenIds | None]],
     ) -> None:
         for _, vectors, token_ids in keys:
             check_keys(vectors, self.dim, token_ids)
@@ -156,15 +159,35 @@ class Items(Core):
             scope_id = self._scope_id(connection, scope)
             if scope_id is None:
                 return
-            for item_id, vectors, token_ids in keys:
+            for item, vectors, token_ids in keys:
                 waiting = connection.execute(
-                    "UPDATE items SET embedded = 1 WHERE id = ? AND scope = ? AND embedded = 0",
-                    (item_id, scope_id),
+                    "UPDATE items SET embedded = 1"
+                    " WHERE id = ? AND scope = ? AND embedded = 0 AND text = ?",
+                    (item.id, scope_id, item.text),
                 )
                 if waiting.rowcount:
-                    put_keys(connection, item_id, vectors, token_ids)
-                    self._changed(connection, scope_id, item_id)
+                    put_keys(connection, item.id, vectors, token_ids)
+                    self._changed(connection, scope_id, item.id)
             self._touch(connection, scope_id)
+
+    def said_before(
+        self, scope: Scope, source_ids: Sequence[str]
+    ) -> dict[str, tuple[Turn, list[str]]]:
+        found = {}
+        with self._db.read() as connection:
+            scope_id = self._scope_id(connection, scope)
+            for some in chunks(sorted({clean_text(source) for source in source_ids})):
+                rows = connection.execute(
+                    f"SELECT {TURN_COLUMNS} {FROM_ITEMS}"
+                    f" WHERE i.source_id IN ({marks(some)}) AND i.scope = ?",
+                    (*some, scope_id),
+                ).fetchall()
+                for turn in map(turn_from_row, rows):
+                    texts = connection.execute(
+                        "SELECT text FROM history WHERE item = ? AND text IS NOT NULL", (turn.id,)
+                    ).fetchall()
+                    found[str(turn.source_id)] = (turn, [turn.text, *(text for (text,) in texts)])
+        return found
 
     def scopes(self) -> list[Scope]:
         with self._db.read() as connection:
@@ -401,9 +424,13 @@ def put_keys(
     token_ids: TokenIds | None,
 ) -> None:
     """Store an item's keys; those of a re-embedding under way would be of its old text."""
-    for table in ("tokens", "next_vectors", "next_tokens"):
-        connection.execute(f"DELETE FROM {table} WHERE item = ?", (item_id,))
+    drop_keys(connection, item_id)
     insert_keys(connection, item_id, vectors, token_ids)
+
+
+def drop_keys(connection: sqlite3.Connection, item_id: int) -> None:
+    for table in KEY_TABLES:
+        connection.execute(f"DELETE FROM {table} WHERE item = ?", (item_id,))
 
 
 def insert_keys(

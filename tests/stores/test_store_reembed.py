@@ -110,13 +110,14 @@ def test_what_changes_meanwhile_is_embedded_too(path: Path) -> None:
 def test_a_process_with_the_old_encoder_can_write_and_search_no_more(path: Path) -> None:
     with open_new(path, reembed=True) as new, open_store(path) as old:
         found(old, ANA, "turn")
+        item = old.list_turns(ANA)[0]
         while items := new.to_reembed(100):
             put(new, items)
         assert new.finish_reembed()
         for attempt in (
             lambda: old.add_turns(ANA, [turn("x")]),
             lambda: found(old, ANA, "turn"),
-            lambda: old.set_vectors(ANA, [(1, encode("x")[None], None)]),
+            lambda: old.set_vectors(ANA, [(item, encode("x")[None], None)]),
         ):
             with pytest.raises(EncoderMismatchError, match="hymem reembed"):
                 attempt()

@@ -135,7 +135,8 @@ def test_turns_saved_without_vectors_are_found_by_words_and_embedded_later(
     assert store.unembedded(ANA, 10, after_id=item_id) == store.unembedded(BEN, 10) == []
     assert store.without_vectors() == [ANA]
     assert store.status(ANA).unembedded == 1
-    store.set_vectors(ANA, [(item_id, encode("a cat named Miso")[None], None)])
+    (item,) = store.turns(ANA, [item_id])
+    store.set_vectors(ANA, [(item, encode("a cat named Miso")[None], None)])
     assert store.unembedded(ANA, 10) == store.without_vectors() == []
     near = store.candidates(ANA, encode("cat named"), "", 5)
     assert near.ids.tolist() == [item_id]
@@ -145,16 +146,38 @@ def test_turns_saved_without_vectors_are_found_by_words_and_embedded_later(
 def test_vectors_that_come_late_replace_no_newer_ones_and_revive_nothing(
     store: SQLiteStore,
 ) -> None:
-    kept, changed, gone = store.add_turns(
-        ANA, [turn(text, vectors=None) for text in ("red cat", "red dog", "red bird")]
-    )
+    texts = ("red cat", "red dog", "red bird", "red wine")
+    ids = store.add_turns(ANA, [turn(text, vectors=None) for text in texts])
+    late = [(item, encode("red")[None], None) for item in store.unembedded(ANA, 9)]
+    _, changed, gone, waiting = ids
     store.update_text(ANA, changed, "blue sea", "blue sea", 2, encode("blue sea")[None])
+    store.update_text(ANA, waiting, "blue sky", "blue sky", 2, None)
     store.delete(ANA, gone)
-    late = [(i, encode("red")[None], None) for i in (kept, changed, gone)]
     store.set_vectors(ANA, late)
     store.set_vectors(BEN, late)
     assert store.candidates(ANA, encode("blue sea"), "", 1).ids.tolist() == [changed]
-    assert store.status(ANA).unembedded == 0
+    assert [item.id for item in store.unembedded(ANA, 9)] == [waiting]
+
+
+def test_an_item_updated_without_vectors_waits_for_new_ones(store: SQLiteStore) -> None:
+    (item_id,) = store.add_turns(ANA, [turn("red cat")])
+    assert store.candidates(ANA, encode("red cat"), "", 5).dense[0] > 0.5
+    store.update_text(ANA, item_id, "blue sea", "blue sea", 2, None)
+    assert store.unembedded(ANA, 9) == store.turns(ANA, [item_id])
+    assert store.candidates(ANA, encode("red cat"), "", 5).ids.tolist() == []
+    assert found(store, ANA, "sea") == [item_id]
+
+
+def test_ids_of_the_application_lead_to_turns_and_all_their_texts(store: SQLiteStore) -> None:
+    first, _ = store.add_turns(ANA, [turn("one", source_id="a"), turn("two", source_id="b")])
+    store.add_turns(BEN, [turn("three", source_id="c")])
+    store.update_text(ANA, first, "uno", "uno", 1, encode("uno")[None])
+    found = store.said_before(ANA, ["b", "a", "a", "c", "\ud800"])
+    assert {source: texts for source, (_, texts) in found.items()} == {
+        "a": ["uno", "one", "uno"],
+        "b": ["two"],
+    }
+    assert found["a"][0] == store.turns(ANA, [first])[0]
 
 
 def test_mean_vectors(store: SQLiteStore) -> None:
