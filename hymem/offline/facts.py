@@ -25,8 +25,12 @@ _RELATIVE = (
 )
 # "June 30." is no age of June's.
 _NAME = rf"(?!(?:{'|'.join(MONTHS)}) \d)(?-i:[A-Z][a-z]+)"
-_OTHER = rf"\b(?P<other>my (?:{_RELATIVE})|{_NAME})(?:['’]s| is| has)?{_ADVERBS}"
+_OTHER = (
+    rf"\b(?:(?P<other>my (?:{_RELATIVE}))(?: {_NAME})?|(?P<named>{_NAME}))"
+    rf"(?:['’]s| is| has)?{_ADVERBS}"
+)
 _WHO = rf"(?:{_I}|{_OTHER})"
+_USED_TO = re.compile(r"\bused to ", re.IGNORECASE)
 _THING = (
     r"personal best|best time|record|goal|weight|height|salary|rent|address|phone number|number|"
     r"email(?: address)?|bedtime|job(?: title)?|title|role|position|major|boss|manager|doctor|"
@@ -41,7 +45,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             "home",
             rf"{_WHO} (?:lives?|living|moved|relocated|moving|settled|based)"
             r"(?: (?:back|down|up|out|over|away|here|into \w+ \w+))*"
-            r"(?: from (?:\w+ ){1,3}?)? ?(?:in|to|into|near)\b",
+            r"(?: from (?:\w+ ){1,3}?)? ?(?:(?:in|to|into|near)\b|(?:at|on) (?-i:\d|[A-Z]))",
         ),
         (
             "home",
@@ -54,7 +58,8 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "job",
-            rf"{_WHO} (?:work(?:s|ing)?(?: (?:part|full)[- ]time)? (?:as|at|for|in|from)|"
+            rf"{_WHO} (?:work(?:s|ing)?\b(?: (?:part|full)[- ]time| with (?:\w+ ){{1,2}}?)?"
+            r" ?\b(?:as|at|for|in|from)\b|"
             r"employed|got (?:a |the |my )?(?:new )?(?:job|position|post)|"
             r"hired|promoted|started (?:work(?:ing)?|a new job|my new job|as)|"
             r"(?:quit|left|lost) (?:my|his|her|their|the) job|handed in (?:my|his|her) notice|"
@@ -115,9 +120,22 @@ def changing_fact(sentence: str, speaker: str) -> tuple[str, str] | None:
 
 
 def _subject(found: re.Match[str], speaker: str) -> str:
-    other = found.groupdict().get("other")
-    if not other:
-        return speaker
-    if other.lower().startswith("my "):
+    groups = found.groupdict()
+    if other := groups.get("other"):
         return f"{speaker}'s {other[3:].lower()}"
-    return other
+    return groups.get("named") or speaker
+
+
+def bygone_fact(sentence: str, speaker: str) -> tuple[str, str] | None:
+    """The same of a state that is said to be over: "I used to live in Rome"."""
+    if not _USED_TO.search(sentence):
+        return None
+    return changing_fact(_USED_TO.sub("", sentence), speaker)
+
+
+def subject_asked(question: str, owner: str) -> str:
+    """Whose fact a question about ``owner`` asks for: the owner's, or that of a relative ("my
+    brother")."""
+    own = "my|our" if owner.lower() == "user" else rf"{re.escape(owner)}['’]s"
+    found = re.search(rf"\b(?:{own}) (?:\w+ )?(?P<who>{_RELATIVE})\b", question, re.IGNORECASE)
+    return f"{owner}'s {found['who'].lower()}" if found else owner

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hymem.offline.match import Coverage
+from hymem.offline.people import people
 from hymem.offline.question import Question
 from hymem.offline.sentences import captions, is_question, split_sentences, weight
 from hymem.types import Hit
@@ -40,7 +41,8 @@ class Passage:
     is comparable within one question only; ``cover`` is the share, 0 to 1, of the question's
     content words that the passage and its context hold, rare ones counting more; ``similarity``
     the cosine to the question (0 without an encoder); ``fits``: it holds the kind of thing that is
-    asked for, such as a number."""
+    asked for, such as a number; ``people``: names, in lower case, that belong to people, as far as
+    all that is read tells."""
 
     text: str
     speaker: str
@@ -48,6 +50,7 @@ class Passage:
     hit: Hit
     context: str
     asked: str = ""
+    people: frozenset[str] = frozenset()
     score: float = 0.0
     cover: float = 0.0
     similarity: float = 0.0
@@ -69,8 +72,9 @@ def passages(hits: Sequence[Hit]) -> list[Passage]:
             asked[hit.source_turns[-1]] = question or asked[hit.source_turns[-1]]
         else:
             found.append((hit, speaker, question, text))
+    known = people(text for _, _, _, text in found)
     return [
-        Passage(sentence, speaker, hit.time, hit, context or sentence, before)
+        Passage(sentence, speaker, hit.time, hit, context or sentence, before, known)
         for hit, speaker, question, text in found
         for before in (question or asked.get(hit.id, ""),)
         for context in (f"{before} {text}".strip() if len(text) <= LONGEST_CONTEXT else "",)

@@ -14,7 +14,8 @@ Kind = Literal["order", "when", "how long", "how many", "where", "who", "yes or 
 _PLACES = "cit(?:y|ies)|countr(?:y|ies)|towns?|states?|places?|locations?"
 _WHEN = re.compile(
     r"\bwhen (?:is|was|are|were|did|do|does|will|has|have|had|can|should)\b|"
-    r"\b(?:what|which|on what|on which) (?:date|day|month|year)\b|\bhow long ago\b",
+    r"\b(?:what|which|on what|on which) (?:date|day|month|year)\b|\bhow long ago\b|"
+    r"\bwhat time (?:is|was|are|were|did|do|does|will|should)\b",
     re.I,
 )
 _HOW_LONG = re.compile(r"\bhow long\b|\bfor how many (?:days|weeks|months|years)\b", re.I)
@@ -62,7 +63,11 @@ _BEFORE = re.compile(r"\bbefore(?:$| (?-i:[A-Z]))", re.I)
 _ATTRIBUTES = (
     (
         "home",
-        re.compile(r"\bwhere\b.*\b(?:liv(?:e|es|ed|ing)|resid\w+|home)\b|\bhome ?town\b", re.I),
+        re.compile(
+            r"\bwhere\b.*\b(?:liv(?:e|es|ed|ing)|resid\w+|home)\b|\bhome ?town\b|"
+            r"(?<!email )(?<!mail )(?<!web )\baddress\b(?! (?:the|this|that|my|his|her|their)\b)",
+            re.I,
+        ),
     ),
     (
         "job",

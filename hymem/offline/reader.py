@@ -10,8 +10,8 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from hymem.messages import as_utc
-from hymem.offline import spans
-from hymem.offline.facts import changing_fact
+from hymem.offline import amounts, spans
+from hymem.offline.facts import bygone_fact, changing_fact, subject_asked
 from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
 from hymem.offline.question import Question, parse, without_catenative
@@ -38,9 +38,10 @@ _AT_FIRST = re.compile(r"\b(?:originally|initially|at first)\b", re.IGNORECASE)
 
 # What a passage must hold to be a likely answer.
 _FITTING: dict[str, Extract] = {
+    "who": spans.person,
     "where": spans.place,
-    "how many": spans.number,
-    "how long": spans.duration,
+    "how many": amounts.number,
+    "how long": amounts.duration,
     "when": spans.dated,
 }
 _EXTRACTORS: dict[str, Extract] = _FITTING | {"when": spans.when}
@@ -79,10 +80,15 @@ class OfflineReader:
 
     def fact_keys(self, question: str) -> list[str]:
         """The keys (``Store.current_facts``) under which extraction files the changing fact that
-        the question asks for: one for each name in it. Empty if it asks for none."""
+        the question asks for: one for each name in it, and the user's where it says "I". Empty if
+        it asks for none."""
         attribute = parse(question, ()).attribute
+        if not attribute:
+            return []
         people = [name.removesuffix("'s").removesuffix("’s") for name in names(question)]
-        return [f"{person}/{attribute}".casefold() for person in people] if attribute else []
+        if re.search(r"\b(?:I|me|my|mine)\b", question):
+            people.append("user")
+        return [f"{subject_asked(question, one)}/{attribute}".casefold() for one in people]
 
     def answer(
         self, question: str, hits: Sequence[Hit], now: datetime | None = None
@@ -186,15 +192,18 @@ def _event_date(passage: Passage) -> date | None:
 
 def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
     """The statements of the changing fact that is asked for: the newest first, or for a bygone
-    state those before the newest, or before the one that the question names ("before Lyon"); the
-    oldest first where the question is about the beginning."""
-    stated = [
-        passage
-        for passage in ranked
-        if (fact := changing_fact(passage.text, passage.speaker))
-        and fact[1] == asked.attribute
-        and (not asked.about or fact[0] in asked.about)
-    ]
+    state those that say so themselves, else those before the newest, or before the one that the
+    question names ("before Lyon"); the oldest first where the question is about the beginning."""
+    subjects = {subject_asked(asked.text, owner) for owner in asked.about}
+
+    def states(fact: tuple[str, str] | None) -> bool:
+        return fact is not None and fact[1] == asked.attribute and fact[0] in (subjects or fact)
+
+    if asked.moment == "formerly" and not _AT_FIRST.search(asked.text):
+        over = [one for one in ranked if states(bygone_fact(one.text, one.speaker))]
+        if over:
+            return over
+    stated = [one for one in ranked if states(changing_fact(one.text, one.speaker))]
     dated = sorted((p for p in stated if p.time), key=lambda p: as_utc(p.time or datetime.min))
     if not dated:
         return stated
@@ -202,5 +211,5 @@ def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
         return dated[::-1]
     known = {name for name in names(asked.text) if name not in asked.about}
     named = [i for i, passage in enumerate(dated) if known & set(names(passage.text))]
-    older = dated[: named[0]] if named else dated[:-1] or dated
+    older = dated[: named[0]] if named else dated[:-1]
     return older if _AT_FIRST.search(asked.text) else older[::-1]

@@ -7,50 +7,77 @@ from datetime import date
 
 from hymem.dates import DateSpan, named, resolve
 from hymem.dates.periods import MONTHS, format_period
+from hymem.offline.amounts import habit, nearest, time_of_day
 from hymem.offline.passages import Passage
+from hymem.offline.people import KIN, RELATION, TITLE
 from hymem.offline.question import Question
 from hymem.offline.sentences import names
 from hymem.text import terms
 
-_NUMBER_WORDS = (
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty thirty forty fifty hundred dozen once twice"
-)
-_AMOUNT = (
-    rf"(?:[$€£]\s?)?\d[\d,.:]*\d?\s?(?:%|k\b|km\b|percent\b)?|"
-    rf"\b(?:{'|'.join(_NUMBER_WORDS.split())}|a couple of|several|half)\b"
-)
-_NUMBER = re.compile(_AMOUNT, re.IGNORECASE)
-_DURATION = re.compile(
-    rf"(?:(?:about|around|over|almost|nearly|more than|less than) )?(?:{_AMOUNT}|\ban?\b|a few)"
-    r"(?: and a half)?[ -](?:second|minute|hour|day|night|week|month|year|decade)s?"
-    r"(?: and a half)?",
-    re.IGNORECASE,
-)
+_NAME = r"[A-Z][\w’'.-]*"
+_NAMED = rf"{_NAME}(?:(?: of| the| de| la)? {_NAME})*(?:, [A-Z]\w+)?"
+# Only places have something in them; people too are gone to, come from and visited.
+_IN = r"in|through|across"
 _PLACE = re.compile(
-    r"\b(?:in|to|at|from|near|around|through|across|visit(?:ed|ing)?|of)\s+"
-    r"(?:the |my |our |a |an )?"
-    r"(?P<place>[A-Z][\w’'.-]*(?:(?: of| the| de| la)? [A-Z][\w’'.-]*)*(?:, [A-Z]\w+)?)"
+    rf"\b(?P<how>{_IN}|to|at|from|near|around|visit(?:ed|ing)?|of)\s+"
+    rf"(?:the |my |our |a |an )?(?P<place>{_NAMED})"
+)
+_STREET = re.compile(
+    r"\bon (?:the )?(?P<place>(?:[A-Z]\w+ )+(?:Street|Road|Avenue|Lane|Square|Drive))\b"
+)
+_OWNED = re.compile(
+    r"\b(?:in|to|at|from|near|around|visit(?:ed|ing)?)\s+(?P<place>(?:[Mm]y [\w-]+|[A-Z]\w+)['’]s "
+    r"(?:house|place|flat|apartment|home|garden|farm|cabin|cottage|office|studio|shop|school|room))\b"
 )
 _PLACE_PHRASE = re.compile(
     r"\b(?:in|to|at|from|near|inside|outside|on)\s+"
     r"(?P<place>(?:the|a|an|my|our|their|his|her|this) (?:[\w’'-]+ ?){1,4})",
     re.IGNORECASE,
 )
+_BARE_PLACE = re.compile(
+    r"\b(?:in|at|to|from) (?P<place>hospital|school|home|university|college|church|prison|bed)\b"
+)
+# Where the words of a place end: "the cinema | with Tomek on Friday", "a café | and met him".
+_PLACE_END = re.compile(
+    r" (?:with|for|because|when|while|where|and|who|that|which|this|these|last|next|every|"
+    r"each|so|but|since|yesterday|today|tomorrow|tonight|to|by|just|once|twice|again|too|now|then|as|is|are|"
+    r"was|were|has|have|had|before|after|during|until|if|it|we|i|she|he|they)\b.*"
+    r"|(?: (?:of|in|on|at|the|a|an|my|our|near))+ ?$",
+    re.IGNORECASE,
+)
+_NO_PLACE_WORD = re.compile(
+    rf"(?:{KIN})s?|time|times|moment|meantime|morning|afternoon|evening|night|day|days|week|weeks|"
+    r"weekend|weekends|month|months|year|years|minute|minutes|hour|hours|end|beginning|start|way|ways|"
+    r"past|future|age|opinion|life|lot|bit|mood|hurry|fact|case|change|sudden|own|other|others|top|left|right|"
+    r"\d+(?:st|nd|rd|th)",
+    re.IGNORECASE,
+)
 _NOT_PLACES = frozenset(name.lower() for name in MONTHS) | {
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "i", "christmas",
     "easter", "thanksgiving", "halloween",
 }  # fmt: skip
+_HABIT = re.compile(r"\bwhen (?:do|does)\b|\bwhat time (?:do|does)\b", re.IGNORECASE)
+_SOMEBODY = re.compile(
+    rf"\b(?:(?:[Mm]y|[Oo]ur|one of (?:my|our))|an?(?= (?:[a-z-]+ )?(?:{RELATION})\b)) "
+    rf"(?:[a-z-]+ ){{0,2}}?(?:{RELATION})s?\b"
+)
+_TITLED = re.compile(rf"(?:(?:{TITLE})\.? )?{_NAME}(?: {_NAME})*")
+_MORE_NAMES = re.compile(r"(?:, [A-Z]\w+)*,? and [A-Z]\w+")
 
 
 def when(passage: Passage, question: Question) -> str | None:
-    """The date that the passage gives, else the day on which it was said."""
+    """The date that the passage gives, else the day on which it was said; of a habit, the time of
+    day or how often."""
     span = date_of(passage)
     text = question.text.lower()
+    if text.startswith("what time") and (clock := time_of_day(passage.text)):
+        return clock
+    if _HABIT.search(text) and (usual := habit(passage.text)):
+        return usual
     if span is None and (words := _open_date(passage)):
         return None if "year" in text else words
     if span is None:
-        if passage.time is None:
+        if passage.time is None or _HABIT.search(text):
             return None
         first = last = passage.time.date()
     else:
@@ -99,52 +126,85 @@ def _first_date(passage: Passage, text: str) -> DateSpan | None:
 
 
 def place(passage: Passage, question: Question) -> str | None:
-    """A place: a name behind a preposition, else any name that the question does not have, else,
-    unless a name is asked for, the words behind a preposition."""
-    known = {term for name in (passage.speaker, *question.about) for term in terms(name)}
-    known |= set(question.terms)
+    """A place: somebody's house, a name behind a preposition, else, unless a name is asked for, the
+    words behind a preposition, else any name that the question does not have. A person is none."""
+    if owned := _OWNED.search(passage.text):
+        return owned["place"]
+    known = _known(passage, question)
     for found in _PLACE.finditer(passage.text):
         name = found["place"].rstrip(".,'’")
-        if name.lower() not in _NOT_PLACES and not known & set(terms(name)):
-            return name
-    proper = [n for n in proper_names(passage, question) if n.lower() not in _NOT_PLACES]
-    if proper:
-        return proper[0]
-    if not question.proper and (phrase := _PLACE_PHRASE.search(passage.text)):
-        return phrase["place"].strip()
-    return None
+        sure = re.fullmatch(_IN, found["how"]) and not re.search(r"['’]s\b", name)
+        if _may_be_place(name, known) and (sure or not _is_person(name, passage)):
+            return _with_more(name, passage.text, found.end()) if question.several else name
+    if not question.proper and (phrase := _place_phrase(passage.text)):
+        return phrase
+    return next(
+        (
+            name
+            for name in proper_names(passage, question)
+            if _may_be_place(name, known) and not _is_person(name, passage)
+        ),
+        None,
+    )
+
+
+def person(passage: Passage, question: Question) -> str | None:
+    """Names of people that the question does not have, else what somebody is to the speaker ("my
+    aunt")."""
+    known = _known(passage, question)
+    found = [
+        one
+        for one in _TITLED.finditer(passage.text)
+        if _is_person(one[0], passage) and not known & set(terms(one[0]))
+    ]
+    owners = [one for one in found if re.search(r"['’]s\b", one[0])]
+    whose = question.text.lower().startswith("whose")
+    fitting = owners if whose else [one for one in found if one not in owners] or owners
+    if best := nearest(fitting, passage.text, question):
+        name = re.sub(r"['’]s$", "", best[0].rstrip(".,"))
+        return _with_more(name, passage.text, best.start() + len(name))
+    kin = [one[0] for one in _SOMEBODY.finditer(passage.text)]
+    return next((words for words in kin if not set(terms(words)) <= set(question.terms)), None)
+
+
+def _with_more(name: str, text: str, end: int) -> str:
+    """``name``, which ends at ``end``, with the names that are listed behind it."""
+    more = _MORE_NAMES.match(text, end)
+    return f"{name}{more[0]}" if more else name
+
+
+def _place_phrase(text: str) -> str | None:
+    for found in _PLACE_PHRASE.finditer(text):
+        words = _PLACE_END.sub("", found["place"]).strip()
+        if " " in words and not _NO_PLACE_WORD.fullmatch(words.split()[-1]):
+            return words
+    bare = _BARE_PLACE.search(text) or _STREET.search(text)
+    return bare["place"] if bare else None
+
+
+def _known(passage: Passage, question: Question) -> set[str]:
+    """Stems of what cannot be the answer: the speakers' names and the question's own words."""
+    named = {term for name in (passage.speaker, *question.about) for term in terms(name)}
+    return named | set(question.terms)
+
+
+def _may_be_place(name: str, known: set[str]) -> bool:
+    return name.lower() not in _NOT_PLACES and not known & set(terms(name))
+
+
+def _is_person(name: str, passage: Passage) -> bool:
+    words = re.findall(r"[\w’'-]+", re.sub(r"['’]s\b", "", name))
+    return re.fullmatch(TITLE, words[0]) is not None or any(
+        word.lower() in passage.people for word in words
+    )
 
 
 def proper_names(passage: Passage, question: Question) -> list[str]:
-    """Capitalised words of the passage that are neither in the question nor its speakers."""
-    known = {term for name in (passage.speaker, *question.about) for term in terms(name)}
-    known |= set(question.terms)
-    clean = [re.sub(r"['’]s$", "", name) for name in names(passage.text)]
-    return [name for name in dict.fromkeys(clean) if not known & set(terms(name))]
-
-
-def number(passage: Passage, question: Question) -> str | None:
-    """The number that stands nearest to a word of the question."""
-    found = list(_NUMBER.finditer(passage.text))
-    if not found:
-        return None
-    near = _positions(passage.text, question)
-    if not near:
-        return found[0][0].strip(" .,")
-    best = min(found, key=lambda number: min(abs(number.end() - position) for position in near))
-    return best[0].strip(" .,")
-
-
-def duration(passage: Passage, question: Question) -> str | None:
-    found = _DURATION.search(passage.text)
-    return found[0] if found else None
-
-
-def _positions(text: str, question: Question) -> list[int]:
-    """Where the words end that the question uses too."""
-    wanted = set(question.terms)
-    return [
-        word.end()
-        for word in re.finditer(r"[^\W_]+", text)
-        if any(term in wanted for term in terms(word[0]))
-    ]
+    """Capitalised words of the passage, those that stand together as one, that are neither in the
+    question nor its speakers. The word that opens the sentence is left out."""
+    known = _known(passage, question)
+    inside = set(names(passage.text))
+    runs = re.findall(rf"{_NAME}(?: {_NAME})*", passage.text)
+    found = [" ".join(word for word in run.split() if word.rstrip(".,-") in inside) for run in runs]
+    clean = [re.sub(r"['’]s$", "", name.rstrip(".,-")) for name in found]
+    return [name for name in dict.fromkeys(clean) if name and not known & set(terms(name))]
