@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from hymem.errors import StoreClosedError
 from hymem.memory import HyMem
+from hymem.types import Config, Encoder
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +53,16 @@ class AsyncHyMem:
         self._memory = HyMem(*args, **kwargs)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="hymem-async")
         self._closed = False
+
+    @property
+    def config(self) -> Config:
+        """As ``HyMem.config``."""
+        return self._memory.config
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder in use."""
+        return self._memory.encoder
 
     add = _twin(HyMem.add)
     flush = _twin(HyMem.flush)

@@ -236,8 +236,12 @@ def _delete(arguments: argparse.Namespace) -> int:
 def _delete_all(arguments: argparse.Namespace) -> int:
     if not arguments.yes:
         raise InputError("this removes the scope's whole memory; repeat with --yes to do it")
-    with _open_scope(arguments) as memory:
+    with _open(arguments) as memory:
+        wanted, scopes = Scope(**_scope(arguments)), memory.scopes()
+        # Also where there is no such scope: an earlier deletion may not have come to its end.
         count = memory.delete_all(**_scope(arguments))
+        if wanted not in scopes:
+            raise _NoSuchScopeError(no_such_scope(wanted, scopes, arguments.db))
     _show(arguments, {"deleted": count}, f"deleted {count} memories")
     return 0
 
@@ -246,10 +250,11 @@ def _delete_user(arguments: argparse.Namespace) -> int:
     if not arguments.yes:
         raise InputError("this removes all that is kept of the user; repeat with --yes to do it")
     with _open(arguments) as memory:
-        if arguments.name not in memory.users():
-            wanted = Scope(arguments.name)
-            raise _NoSuchScopeError(no_such_scope(wanted, memory.scopes(), arguments.db))
+        scopes = memory.scopes()
         count = memory.delete_user(arguments.name)
+        if all(scope.user_id != arguments.name for scope in scopes):
+            wanted = Scope(arguments.name)
+            raise _NoSuchScopeError(no_such_scope(wanted, scopes, arguments.db))
     _show(arguments, {"deleted": count}, f"deleted {count} memories")
     return 0
 

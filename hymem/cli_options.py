@@ -145,6 +145,8 @@ def no_such_scope(wanted: Scope, scopes: Sequence[Scope], db: str) -> str:
             for one, other in pairs
         )
 
+    if not scopes:
+        return f"{db} has no such scope: {scope_options(wanted)}; it is empty"
     near = nlargest(_OFFERED, scopes[:_COMPARED], key=likeness)
     offered = "; ".join(scope_options(scope) for scope in near)
     more = len(scopes) - len(near)

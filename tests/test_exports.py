@@ -1,5 +1,6 @@
 """What users may import is exactly what is documented, and importing it is cheap."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -36,6 +37,19 @@ def test_every_method_is_documented_and_has_its_async_twin():
     for name in _methods(HyMem):
         assert re.search(rf"`{name}\(", page), f"{name} is missing from the API page"
         assert getattr(HyMem, name).__doc__
+
+
+def test_both_have_the_same_properties():
+    def properties(memory: object) -> set[str]:
+        return {
+            name for name in dir(memory) if name[0] != "_" and not callable(getattr(memory, name))
+        }
+
+    plain, twin = HyMem(":memory:", llm=None), AsyncHyMem(":memory:", llm=None)
+    assert properties(plain) == properties(twin) == {"config", "encoder"}
+    assert (plain.encoder.name, plain.config) == (twin.encoder.name, twin.config)
+    plain.close()
+    asyncio.run(twin.close())
 
 
 def test_importing_loads_nothing_heavy():
