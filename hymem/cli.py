@@ -34,6 +34,7 @@ from hymem.types import Scope
 
 if TYPE_CHECKING:
     from hymem.memory import HyMem
+    from hymem.types import Encoder
 
 NOTHING_FOUND = 3
 LISTED = 100
@@ -50,6 +51,7 @@ examples:
   hymem scopes
   hymem costs --by stage,model --all
   hymem export memory.jsonl --all
+  hymem reembed --encoder st:all-MiniLM-L6-v2
 
 A scope is the exact pair of --user and --agent; an omitted one is no wildcard. Commands that can
 act on every scope do so with --all. Without a model (no OPENAI_API_KEY, no --model),
@@ -334,7 +336,7 @@ def _reembed(arguments: argparse.Namespace) -> int:
     from hymem.embed import reembed
 
     _check_exists(arguments)
-    count = reembed(arguments.db)
+    count = reembed(arguments.db, _encoder(arguments))
     _show(arguments, {"reembedded": count}, f"embedded {count} memories anew")
     return 0
 
@@ -426,7 +428,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command(name, run, text).add_argument("file", help="the file's path")
     command("compact", _compact, "give the room of deleted memories back to the disk")
-    command("reembed", _reembed, "encode every memory anew with the current encoder")
+    command("reembed", _reembed, "encode every memory anew, with the encoder that --encoder names")
     for name in ("flush", "status", "costs", "export"):
         commands.choices[name].add_argument("--all", action="store_true", help="of every scope")
     return parser
@@ -451,7 +453,13 @@ def _open(arguments: argparse.Namespace) -> HyMem:
         if not arguments.model:
             raise InputError("--base-url needs --model, the model's name at that endpoint")
         llm = OpenAIChat(arguments.model, base_url=arguments.base_url)
-    return HyMem(arguments.db, llm=llm, background=False)
+    return HyMem(arguments.db, llm=llm, encoder=_encoder(arguments), background=False)
+
+
+def _encoder(arguments: argparse.Namespace) -> Encoder | None:
+    from hymem.encoders.named import encoder_named
+
+    return None if arguments.encoder is None else encoder_named(arguments.encoder)
 
 
 class _NoSuchScopeError(HyMemError):

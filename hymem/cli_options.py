@@ -31,6 +31,11 @@ def shared_options(*, first: bool) -> argparse.ArgumentParser:
     shared.add_argument("--agent", help="agent id of the scope")
     shared.add_argument("--model", help="chat model (default: gpt-4.1-mini with OPENAI_API_KEY)")
     shared.add_argument("--base-url", help="an OpenAI-compatible endpoint, e.g. a local server")
+    shared.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="spiking:TIER, st:MODEL, openai:MODEL or openai:MODEL:DIM (default spiking:small)",
+    )
     default = {"default": False} if first else {}
     shared.add_argument("--json", action="store_true", help="print JSON", **default)
     return shared

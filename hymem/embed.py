@@ -120,7 +120,7 @@ def reembed(
     one); how many. ``progress`` is called with the number done so far.
 
     The old vectors stay in service until all new ones are there; an interrupted run goes on where
-    it stopped. Raises ``StoreError``.
+    it stopped. Raises ``StoreError``, ``EncoderError``.
     """
     from hymem.defaults import default_encoder, open_store
 

@@ -414,7 +414,7 @@ def test_another_encoder_is_refused_until_the_store_is_reembedded(tmp_path):
     with HyMem(path, background=False) as memory:
         memory.add(CHAT, user_id="ana", wait=True, **WHEN)
         before = [item.text for item in memory.get_all(user_id="ana")]
-    with pytest.raises(EncoderMismatchError, match="hymem reembed"):
+    with pytest.raises(EncoderMismatchError, match=r"hymem\.reembed"):
         HyMem(path, encoder=Wider())
     seen = []
     assert reembed(path, Wider(), seen.append) == len(before)

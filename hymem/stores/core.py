@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
+from shlex import quote
 
+from hymem.encoders.named import option_for
 from hymem.errors import EncoderMismatchError, InputError
 from hymem.stores.database import Database
 from hymem.types import Scope
@@ -63,11 +65,7 @@ class Core:
     def _check_encoder(self, connection: sqlite3.Connection) -> None:
         (found,) = connection.execute("SELECT value FROM meta WHERE key = 'encoder'").fetchone()
         if found != self._encoder:
-            raise EncoderMismatchError(
-                f"the vectors in {self._db.path} come from the encoder '{found}', not from "
-                f"'{self._encoder}' (name, version, dimension, vocabulary). Use that encoder, or "
-                "run `hymem reembed` to encode every text anew."
-            )
+            raise EncoderMismatchError(_mismatch(self._db.path, found, self._encoder))
 
     def _scope_id(self, connection: sqlite3.Connection, scope: Scope) -> int | None:
         for value in (scope.user_id, scope.agent_id):
@@ -125,6 +123,18 @@ class Core:
             "INSERT INTO history (scope, item, event, text, at) VALUES (?, ?, ?, ?, ?)",
             (scope_id, item_id, event, text, time.time() if at is None else at),
         )
+
+
+def _mismatch(path: str, found: str, own: str) -> str:
+    """What works: the encoder that made the vectors, or vectors made anew by the one at hand."""
+    theirs, ours = (option_for(name.split(" ")[0]) for name in (found, own))
+    use = f" (--encoder {theirs} on the command line)" if theirs else ""
+    command = f", or `hymem reembed --db {quote(path)} --encoder {ours}`" if ours else ""
+    return (
+        f"the vectors in {path} come from the encoder '{found}', not from '{own}' (name, version, "
+        f"dimension, vocabulary). Open it with that encoder{use}, or encode every text anew with "
+        f"yours: hymem.reembed({path!r}, encoder){command}"
+    )
 
 
 def _check_name(value: str | None) -> None:
