@@ -102,7 +102,7 @@ class Asker:
 
         Raises ``LLMError``, ``PriceError``, and ``BudgetError`` when no answer fits the budget.
         """
-        meter, now = self._meter(scope, budget), now or datetime.now()
+        meter, now = self._meter(scope, budget), now or datetime.now().astimezone()
         if self._llm is None:
             return self._ask_offline(meter, scope, question, where, now)
         inquiry = Inquiry(
@@ -199,7 +199,9 @@ class Asker:
         retrieval = self._retriever.retrieve(
             scope, question, limit=self._config.n, where=where, now=now
         )
-        chosen = select(llm, question, retrieval.hits, self._config, now or datetime.now())
+        chosen = select(
+            llm, question, retrieval.hits, self._config, now or datetime.now().astimezone()
+        )
         trace["selected"] = [hit.id for hit in chosen.hits]
         trace["unknown_selected"] = chosen.unknown
         budget = min(max_tokens, self._config.deep_tokens)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hymem.ask import Asker
 from hymem.chat import Chatter
 from hymem.checks import check_config
+from hymem.clock import Clock
 from hymem.cost import Ledger
 from hymem.defaults import default_encoder, open_store, resolve_llm
 from hymem.embed import fill_in_token_ids
@@ -41,6 +42,7 @@ class Parts:
 def assemble(
     path: str | Path,
     *,
+    clock: Clock,
     llm: LLM | str | None,
     encoder: Encoder | None,
     segmenter: Segmenter | None,
@@ -54,7 +56,7 @@ def assemble(
     check_prices(prices)
     model = resolve_llm(llm)
     plain = encoder or default_encoder()
-    store = store or open_store(path, plain)
+    store = store or open_store(path, plain, zone=clock.zone)
     fill_in_token_ids(store, plain)
     ledger = Ledger(store, prices)
     metered = ledger.encoder(plain)
@@ -66,7 +68,7 @@ def assemble(
         store=store,
         encoder=metered,
         ledger=ledger,
-        ingestor=Ingestor(store, metered, cut, extract, ledger, config.scope_budget),
+        ingestor=Ingestor(store, metered, cut, extract, ledger, config.scope_budget, clock),
         retriever=retriever,
         asker=asker,
         chatter=None if model is None else Chatter(asker, model, ledger, config),

@@ -122,7 +122,7 @@ class Chatter:
             if message.get("role") not in _TOOLS and (text := _text(message)).strip()
         ]
         if context.text:
-            prompt = _with_memory(prompt, context, now or datetime.now())
+            prompt = _with_memory(prompt, context, now or datetime.now().astimezone())
         return _Turn(prompt, new, context, meter, meter.llm(self._llm, "chat", context.tier))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import get_args
 
+from hymem.clock import Clock, Time
 from hymem.conditions import conditions
 from hymem.errors import InputError
-from hymem.messages import Time, parse_time
 from hymem.types import Budget, Config, Filter, GateMode, Scope
 
 
@@ -44,11 +43,6 @@ def check_user(user_id: str) -> None:
         raise InputError(
             f"user_id is {user_id!r}; pass a string (delete_all removes a scope without user_id)"
         )
-
-
-def time_or_none(value: Time | None, name: str = "now") -> datetime | None:
-    """Any of the three forms of a time as a ``datetime``."""
-    return None if value is None else parse_time(value, name)
 
 
 def check_query(query: str) -> None:
@@ -110,9 +104,9 @@ def check_budget(budget: Budget | None, name: str = "budget") -> None:
             raise InputError(f"{name} holds {cap!r}; pass numbers, or None for no cap")
 
 
-def checked_filter(where: Filter | None, as_of: Time | None = None) -> Filter | None:
-    """``where`` with its times as ``datetime``, whatever form they were given in. ``as_of``, if
-    given, stands for the filter's own."""
+def checked_filter(where: Filter | None, clock: Clock, as_of: Time | None = None) -> Filter | None:
+    """``where`` with its times as ``datetime``, whatever form they were given in; a date alone is
+    its whole day. ``as_of``, if given, stands for the filter's own."""
     if where is None and as_of is None:
         return None
     where = Filter() if where is None else where
@@ -126,9 +120,9 @@ def checked_filter(where: Filter | None, as_of: Time | None = None) -> Filter | 
     return replace(
         where,
         session_id=_sessions(where.session_id),
-        after=time_or_none(where.after, "where.after"),
-        before=time_or_none(where.before, "where.before"),
-        as_of=time_or_none(where.as_of if as_of is None else as_of, "as_of"),
+        after=clock.read_or_none(where.after, "where.after"),
+        before=clock.read_or_none(where.before, "where.before", day_ends=True),
+        as_of=clock.read_or_none(where.as_of if as_of is None else as_of, "as_of", day_ends=True),
     )
 
 

@@ -453,7 +453,13 @@ def _open(arguments: argparse.Namespace) -> HyMem:
         if not arguments.model:
             raise InputError("--base-url needs --model, the model's name at that endpoint")
         llm = OpenAIChat(arguments.model, base_url=arguments.base_url)
-    return HyMem(arguments.db, llm=llm, encoder=_encoder(arguments), background=False)
+    return HyMem(
+        arguments.db,
+        llm=llm,
+        encoder=_encoder(arguments),
+        background=False,
+        timezone=arguments.timezone,
+    )
 
 
 def _encoder(arguments: argparse.Namespace) -> Encoder | None:

@@ -6,12 +6,13 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC
 from difflib import SequenceMatcher
 from heapq import nlargest
 from shlex import quote
 from typing import Any
 
+from hymem.clock import Clock
 from hymem.errors import InputError
 from hymem.types import Budget, Filter, Scope
 
@@ -36,6 +37,7 @@ def shared_options(*, first: bool) -> argparse.ArgumentParser:
         metavar="NAME",
         help="spiking:TIER, st:MODEL, openai:MODEL or openai:MODEL:DIM (default spiking:small)",
     )
+    shared.add_argument("--timezone", help="IANA name of the zone of days (default: the system's)")
     default = {"default": False} if first else {}
     shared.add_argument("--json", action="store_true", help="print JSON", **default)
     return shared
@@ -46,7 +48,7 @@ def where_options() -> argparse.ArgumentParser:
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--session", action="append", help="only this session; may be repeated")
     where.add_argument("--after", type=moment, help="only from this time on, ISO 8601")
-    where.add_argument("--before", type=moment, help="only up to this time; a date is its midnight")
+    where.add_argument("--before", type=moment, help="only up to this time, or the end of a date")
     where.add_argument("--as-of", type=moment, help="memory as it was at this time")
     where.add_argument("--kind", choices=("turn", "unit"), help="only turns, or only units")
     add_metadata(where, "only with this metadata; the value may be a dict of operators")
@@ -104,10 +106,10 @@ def _told(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 @_told
-def moment(text: str) -> datetime:
-    from hymem.messages import parse_time
-
-    return parse_time(text, "the time")
+def moment(text: str) -> str:
+    """A time as it was typed, once it has been read without error."""
+    Clock(UTC).read(text, "the time")
+    return text
 
 
 @_told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,10 @@ def default_encoder() -> Encoder:
     return encoder
 
 
-def open_store(path: str | Path, encoder: Encoder, *, reembed: bool = False) -> Store:
-    """The SQLite store at ``path`` for this encoder's vectors."""
+def open_store(
+    path: str | Path, encoder: Encoder, *, reembed: bool = False, zone: tzinfo | None = None
+) -> Store:
+    """The SQLite store at ``path`` for this encoder's vectors. ``zone``: see ``SQLiteStore``."""
     from hymem.stores.sqlite import SQLiteStore
 
     return SQLiteStore(
@@ -35,6 +38,7 @@ def open_store(path: str | Path, encoder: Encoder, *, reembed: bool = False) -> 
         dim=encoder.dim,
         vocabulary=encoder.vocabulary if isinstance(encoder, TokenCoder) else "",
         reembed=reembed,
+        zone=zone,
     )
 
 

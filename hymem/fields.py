@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from reprlib import Repr
 from typing import Any, TypeVar
 
+from hymem.clock import Clock
 from hymem.errors import InputError
 from hymem.messages import clean_text, metadata_problem
 from hymem.types import Scope
@@ -24,8 +25,9 @@ _shown.maxstring = _shown.maxother = 80
 class Fields:
     """A record of a line. Every method raises ``InputError`` naming line and field."""
 
-    def __init__(self, line: int, record: Any) -> None:
+    def __init__(self, line: int, record: Any, clock: Clock) -> None:
         self.line = line
+        self._clock = clock
         if not isinstance(record, Mapping):
             raise InputError(f"line {line} is {type(record).__name__}, not a record of an export")
         self._record = record
@@ -93,7 +95,7 @@ class Fields:
         if value is None:
             return None
         try:
-            return datetime.fromisoformat(value)
+            return self._clock.place(datetime.fromisoformat(value))  # 0.1 kept times without a zone
         except (TypeError, ValueError):
             raise self.wrong(name, "a time by ISO 8601, or null") from None
 

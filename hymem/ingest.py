@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from hymem.clock import Clock
 from hymem.cost import Ledger, Meter
 from hymem.embed import (
     ITEMS_PER_CALL,
@@ -90,6 +91,7 @@ class Ingestor:
     extractor: Extractor
     ledger: Ledger
     scope_budget: Budget
+    clock: Clock = field(default_factory=Clock)
 
     def append(self, scope: Scope, said: Sequence[Said], on_known: OnKnown = "ignore") -> list[int]:
         """Save turns durably and searchably, all of them or, when this raises, none; their ids, in
@@ -364,7 +366,9 @@ class Ingestor:
 
     def _asked(self, batch: Sequence[Sequence[Turn]]) -> list[list[Statement] | Exception]:
         try:
-            found = self.extractor.extract([_without_recalled(turns) for turns in batch])
+            found = self.extractor.extract(
+                [self._at_home(_without_recalled(turns)) for turns in batch]
+            )
             results = list(found)
             if len(results) != len(batch):
                 raise LLMOutputError(f"{len(results)} results for {len(batch)} events")
@@ -373,6 +377,9 @@ class Ingestor:
         except Exception as error:  # anybody's extractor
             return [error] * len(batch)
         return [_checked(result, turns) for result, turns in zip(results, batch, strict=True)]
+
+    def _at_home(self, turns: Sequence[Turn]) -> list[Turn]:
+        return [replace(turn, time=self.clock.at_home(turn.time)) for turn in turns]
 
     def _units(
         self,

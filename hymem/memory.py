@@ -6,6 +6,7 @@ import functools
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
@@ -19,11 +20,11 @@ from hymem.checks import (
     checked_filter,
     scope_of,
     scope_or_all,
-    time_or_none,
 )
+from hymem.clock import Clock, Time
 from hymem.errors import InputError, NotFoundError, StoreError
 from hymem.jsonl import read_lines, write_lines
-from hymem.messages import Messages, Time, clean_text, parse_messages
+from hymem.messages import Messages, clean_text, parse_messages
 from hymem.resent import OnKnown
 from hymem.shapes import as_mappings
 from hymem.types import (
@@ -77,6 +78,10 @@ class HyMem:
     ``{"my-model": (input, output)}``, for models whose price is not known; ``(0, 0)`` for one that
     costs nothing.
     ``background``: extract behind ``add``; if false, only ``flush`` and ``wait=True`` extract.
+    ``timezone``: where the memory's people live: an IANA name (``"Europe/Warsaw"``) or a
+    ``tzinfo``; by default the zone that the system is set to. In it lie "today" and "last week",
+    the days shown in blocks, times that name no zone and times in UTC. A time with an offset of its
+    own keeps it, so one speaker may be elsewhere.
 
     All methods may be called from several threads. A scope is the exact pair (``user_id``,
     ``agent_id``); an omitted id is a value of its own, never a wildcard. What is meant for every
@@ -98,14 +103,17 @@ class HyMem:
         config: Config | None = None,
         prices: Mapping[str, tuple[float, float]] | None = None,
         background: bool = True,
+        timezone: str | tzinfo | None = None,
     ) -> None:
         from hymem.assemble import assemble
         from hymem.life import Life
         from hymem.worker import Worker
 
         self.config = config or Config()
+        self._clock = Clock(timezone)
         self._parts = assemble(
             path,
+            clock=self._clock,
             llm=llm,
             encoder=encoder,
             segmenter=segmenter,
@@ -162,7 +170,11 @@ class HyMem:
         scope = scope_of(user_id, agent_id)
         check_choice(on_known, "on_known", get_args(OnKnown))
         said = parse_messages(
-            messages, session_id=session_id, timestamp=timestamp, metadata=metadata
+            messages,
+            session_id=session_id,
+            timestamp=timestamp,
+            metadata=metadata,
+            clock=self._clock,
         )
         self._warn_without_ids(scope)
         ids = self._parts.ingestor.append(scope, said, on_known)
@@ -218,9 +230,9 @@ class HyMem:
             scope_of(user_id, agent_id),
             clean_text(query),
             limit=limit,
-            where=checked_filter(where, as_of),
+            where=checked_filter(where, self._clock, as_of),
             vector=vector,
-            now=time_or_none(as_of if now is None else now),
+            now=self._clock.read_or_now(as_of if now is None else now),
         )
         return list(found.hits)
 
@@ -249,9 +261,9 @@ class HyMem:
             scope_of(user_id, agent_id),
             clean_text(question),
             max_tokens=max_tokens,
-            where=checked_filter(where, as_of),
+            where=checked_filter(where, self._clock, as_of),
             deep=deep,
-            now=time_or_none(as_of if now is None else now),
+            now=self._clock.read_or_now(as_of if now is None else now),
         )
 
     @_call
@@ -279,9 +291,9 @@ class HyMem:
         return self._parts.asker.ask(
             scope_of(user_id, agent_id),
             clean_text(question),
-            where=checked_filter(where, as_of),
+            where=checked_filter(where, self._clock, as_of),
             budget=budget,
-            now=time_or_none(as_of if now is None else now),
+            now=self._clock.read_or_now(as_of if now is None else now),
         )
 
     @_call
@@ -316,9 +328,9 @@ class HyMem:
             as_mappings(messages),
             self._saver(scope, session_id),
             max_tokens=max_tokens,
-            where=checked_filter(where),
+            where=checked_filter(where, self._clock),
             budget=budget,
-            now=time_or_none(now),
+            now=self._clock.read_or_now(now),
         )
 
     @_call
@@ -346,9 +358,9 @@ class HyMem:
             as_mappings(messages),
             self._saver(scope, session_id),
             max_tokens=max_tokens,
-            where=checked_filter(where),
+            where=checked_filter(where, self._clock),
             budget=budget,
-            now=time_or_none(now),
+            now=self._clock.read_or_now(now),
         )
         return self._life.stream(pieces)
 
@@ -380,7 +392,7 @@ class HyMem:
         ``InputError``."""
         if limit is not None:
             check_positive(limit, "limit")
-        scope, where = scope_of(user_id, agent_id), checked_filter(where)
+        scope, where = scope_of(user_id, agent_id), checked_filter(where, self._clock)
         kind = where.kind if where else None
         found: list[Turn | Unit] = []
         if kind != "unit":
@@ -457,7 +469,7 @@ class HyMem:
         changes = self._store.history(scope_of(user_id, agent_id), item_id)
         if not changes:
             raise NotFoundError(f"no memory {item_id} in this scope")
-        return changes
+        return [{**change, "at": self._clock.place(change["at"])} for change in changes]
 
     @_call
     def export(
@@ -484,7 +496,7 @@ class HyMem:
         Raises ``InputError`` naming the first bad line and its field; nothing is added then."""
         from hymem.records import parse
 
-        count = self._store.load(parse(read_lines(path)))
+        count = self._store.load(parse(read_lines(path), self._clock))
         self._parts.ingestor.embed_missing()
         if self._worker is not None:
             self._worker.resume()
@@ -516,7 +528,7 @@ class HyMem:
         """What was spent, grouped ``by`` any of stage, tier, model, scope and day: of this scope,
         or of all, deleted ones included. Raises ``InputError`` for an unknown group."""
         scope = scope_or_all(user_id, agent_id, all_scopes)
-        return self._parts.ledger.costs(scope, by, time_or_none(since, "since"))
+        return self._parts.ledger.costs(scope, by, self._clock.read_or_none(since, "since"))
 
     @_call
     def status(

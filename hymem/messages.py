@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from hymem.clock import Clock, Time
 from hymem.errors import InputError
 from hymem.shapes import as_mappings, text_of
 from hymem.types import Message, MessageObject
 
 Messages = str | Message | Mapping[str, Any] | MessageObject | Iterable[Any]
-Time = datetime | str | float
 
 # Whoever reads them back may stand deep in a stack of calls.
 METADATA_LEVELS = 32
@@ -41,22 +41,24 @@ def parse_messages(
     session_id: str | None = None,
     timestamp: Time | None = None,
     metadata: Mapping[str, Any] | None = None,
+    clock: Clock | None = None,
 ) -> list[Said]:
     """Validate ``messages``, in any shape that ``hymem.shapes`` knows; the keyword arguments are
     defaults for messages that lack their own.
 
     A plain string is one user message. Messages with no text (a tool call, say) and the
     application's system messages hold nothing to remember and are left out. A message with no time
-    at all is said now.
+    at all is said now. ``clock`` (default: the system's zone) reads the times.
 
     Raises ``InputError`` naming the message and the field.
     """
-    default_time = None if timestamp is None else parse_time(timestamp, "timestamp")
+    clock = clock or Clock()
+    default_time = clock.read_or_none(timestamp, "timestamp")
     if session_id is not None and not isinstance(session_id, str):
         raise InputError(f"session_id is {type(session_id).__name__}; pass a string")
     if metadata is not None and not isinstance(metadata, Mapping):
         raise InputError(f"metadata is {type(metadata).__name__}; pass a dict")
-    now = datetime.now(UTC)
+    now = clock.now()
     said = []
     for number, message in enumerate(as_mappings(messages)):
         where = f"messages[{number}]"
@@ -65,7 +67,7 @@ def parse_messages(
         if role in _INSTRUCTIONS or not text.strip():
             continue
         own_time = message.get("timestamp")
-        time = default_time if own_time is None else parse_time(own_time, f"{where}.timestamp")
+        time = clock.read_or_none(own_time, f"{where}.timestamp") or default_time
         said.append(
             Said(
                 role=role,
@@ -78,29 +80,6 @@ def parse_messages(
             )
         )
     return said
-
-
-def parse_time(value: Time, where: str) -> datetime:
-    """A ``datetime``, an ISO 8601 string or seconds since 1970 (UTC). Naive times stay naive.
-
-    Raises ``InputError``.
-    """
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value.strip())
-        except ValueError:
-            pass
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return datetime.fromtimestamp(value, UTC)
-        except (ValueError, OverflowError, OSError):
-            pass
-    raise InputError(
-        f"{where} is {value!r}; pass a datetime, an ISO 8601 string such as "
-        "'2026-03-02T14:30:00+01:00', or seconds since 1970"
-    )
 
 
 def as_utc(time: datetime) -> datetime:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
+from hymem.clock import Clock
 from hymem.errors import InputError
 from hymem.fields import MOST, Fields
 from hymem.ingest import LONGEST_ERROR, new_turns
@@ -24,15 +25,15 @@ _STATUSES = ("pending", "leased", "done", "failed")
 _CHANGES = ("add", "update", "supersede", "delete")
 
 
-def parse(records: Iterable[tuple[int, Any]]) -> list[Imported]:
-    """What the (line number, decoded line) pairs of an export hold, scope by scope. Raises
-    ``InputError`` naming the line and the field."""
+def parse(records: Iterable[tuple[int, Any]], clock: Clock) -> list[Imported]:
+    """What the (line number, decoded line) pairs of an export hold, scope by scope.
+    ``clock`` places times without a zone. Raises ``InputError`` naming the line and the field."""
     parts: dict[Scope, _Part] = {}
     items: dict[int, int] = {}
     events: dict[int, int] = {}
     first = True
     for line, record in records:
-        fields = Fields(line, record)
+        fields = Fields(line, record, clock)
         kind = fields.choice("record", ("hymem", "turn", "event", "unit", "history"))
         if (kind == "hymem") != first:
             raise fields.wrong("record", "'hymem' in the first line, and in no other")

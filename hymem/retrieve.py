@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from hymem.encoders.rows import encode
@@ -75,6 +75,7 @@ class Retriever:
         from hymem import ranking
         from hymem.when import newer_weight
 
+        now = now or datetime.now().astimezone()
         if vector is None:
             vector = self.encode(question)
         found, items = self.examine(
@@ -89,7 +90,7 @@ class Retriever:
             return Retrieval((), 0.0, False, vector)
         scores = ranking.lexical_logits(items) if vector is None else ranking.logits(items)
         is_found, confidence = ranking.is_found(found, items), ranking.confidence(scores)
-        scores = ranking.prefer_newer(scores, found.time[items.rows], newer_weight(question))
+        scores = ranking.prefer_newer(scores, found.time[items.rows], newer_weight(question, now))
         kind = where.kind if where else None
         chosen = _choose(found, items, ranking.probability(scores), limit, kind)
         hits = self._hits(scope, chosen)
@@ -122,7 +123,7 @@ class Retriever:
             kinds=("turn", "unit") if self._config.raw_keys else ("unit",),
             tokens=self._tokens(question),
         )
-        near = nearness(found.time, periods(question, now or datetime.now(UTC)))
+        near = nearness(found.time, periods(question, now or datetime.now().astimezone()))
         return found, table(found, _named(found, question), near)
 
     def encode(self, question: str) -> NDArray[np.float32] | None:

@@ -1,14 +1,15 @@
 """The data model: small frozen records that every stage shares.
 
 ``Turn`` and ``Unit`` live in one id space per database, so an ``id`` names exactly one item.
-Times are ``datetime``; a naive time is kept naive and compared as UTC.
+Times are aware ``datetime``, each with the offset of the place where it was said; what an
+application passes may be naive and is then read in the memory's own time zone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Message(TypedDict):
     role: str
     content: str
     name: NotRequired[str]
-    timestamp: NotRequired[datetime | str | float]
+    timestamp: NotRequired[datetime | date | str | float]
     id: NotRequired[str]
     session_id: NotRequired[str]
     metadata: NotRequired[Mapping[str, Any]]
@@ -126,7 +127,9 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Narrows a search inside a scope. Times are inclusive; ``session_id`` is one or several.
+    """Narrows a search inside a scope. Times are inclusive, and a date alone (``date(2026, 3, 2)``
+    or ``"2026-03-02"``) means its whole day in the memory's time zone; ``session_id`` is one or
+    several.
 
     ``metadata``: for each key the value it must have, or a dict of operators, all of which must
     hold: ``{"channel": "web", "year": {"gte": 2020, "lt": 2024}, "tag": {"in": ["a", "b"]}}``.
@@ -141,8 +144,8 @@ class Filter:
     """
 
     session_id: str | Collection[str] | None = None
-    after: datetime | None = None
-    before: datetime | None = None
+    after: datetime | date | str | float | None = None
+    before: datetime | date | str | float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     kind: Kind | None = None
     as_of: datetime | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DAY = 86_400.0
-_EPOCH = datetime(1970, 1, 1).toordinal()
 # People are vague about what is long ago: a date is taken to be off by this share of its distance.
 _VAGUENESS = 0.1
 
@@ -25,6 +24,9 @@ _ABOUT_THE_PAST = re.compile(
     r"|\b(?:was|were|did|had) (?:\w+ ){1,2}"
     r"(?:previous|original|old|former|initial|first|earlier)\b",
     re.IGNORECASE,
+)
+_STILL = re.compile(
+    r"\b(?:now|current|currently|latest|newest|still|these days|nowadays|since)\b", re.IGNORECASE
 )
 _ABOUT_NOW = re.compile(
     r"\b(?:do|does|am|is|are|has|have|can|now|current|currently|latest|recent|recently|newest"
@@ -52,8 +54,14 @@ def periods(question: str, now: datetime) -> list[Period]:
     for span in resolve(question, now):
         first, last = span.first.toordinal(), span.last.toordinal()
         slack = max(1.0, _VAGUENESS * abs(today - (first + last) / 2)) * _DAY
-        found.append(Period((first - _EPOCH) * _DAY, (last + 1 - _EPOCH) * _DAY, slack))
+        found.append(Period(_midnight(first, now), _midnight(last + 1, now), slack))
     return found
+
+
+def _midnight(ordinal: int, now: datetime) -> float:
+    """The beginning of a day, in seconds since 1970, where ``now`` is (naive: in UTC)."""
+    day = datetime.fromordinal(min(ordinal, date.max.toordinal()))
+    return day.replace(tzinfo=now.tzinfo or UTC).timestamp()
 
 
 def nearness(times: NDArray[np.float64], wanted: Sequence[Period]) -> NDArray[np.float64]:
@@ -68,9 +76,14 @@ def nearness(times: NDArray[np.float64], wanted: Sequence[Period]) -> NDArray[np
     return fit
 
 
-def newer_weight(question: str) -> float:
+def newer_weight(question: str, now: datetime) -> float:
     """How much of the preference for the newer of two equal matches applies: all of it where the
-    question asks for what holds now, none where it asks for what held before."""
+    question asks for what holds now, none where it asks for what held before, or names a time that
+    is over ("last week")."""
     if _ABOUT_THE_PAST.search(question):
+        return 0.0
+    today = _midnight(now.toordinal(), now)
+    over = any(period.end <= today for period in periods(question, now))
+    if over and not _STILL.search(question):
         return 0.0
     return 1.0 if _ABOUT_NOW.search(question) else _OVER

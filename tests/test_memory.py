@@ -252,12 +252,13 @@ def test_bad_input_gets_a_clear_error(memory, call, complaint):
         call(memory)
 
 
-def test_times_out_of_order_naive_and_aware_are_sorted(memory):
-    memory.add("third", user_id="ana", timestamp="2026-03-03T00:00:00+00:00")
-    memory.add("first", user_id="ana", timestamp="2026-03-01")
-    memory.add("second", user_id="ana", timestamp="2026-03-02T23:00:00+14:00")
-    memory.flush(user_id="ana")
-    text = memory.recall("first second third", user_id="ana").text
+def test_times_out_of_order_naive_and_aware_are_sorted():
+    with HyMem(":memory:", llm=None, timezone="UTC") as memory:
+        memory.add("third", user_id="ana", timestamp="2026-03-03T00:00:00+00:00")
+        memory.add("first", user_id="ana", timestamp="2026-03-01")
+        memory.add("second", user_id="ana", timestamp="2026-03-02T23:00:00+14:00")
+        memory.flush(user_id="ana")
+        text = memory.recall("first second third", user_id="ana").text
     assert text.index("first") < text.index("second") < text.index("third")
 
 

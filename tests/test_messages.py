@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hymem.clock import Clock
 from hymem.errors import InputError
-from hymem.messages import as_utc, clean_text, metadata_problem, parse_messages, parse_time
+from hymem.messages import as_utc, clean_text, metadata_problem, parse_messages
 
 
 def test_a_string_is_one_user_message_said_now():
@@ -29,10 +30,14 @@ def test_a_message_overrides_the_defaults_of_the_call():
         "metadata": {"channel": "web"},
     }
     (said,) = parse_messages(
-        [own], session_id="s1", timestamp="2020-01-01", metadata={"app": "x", "channel": "cli"}
+        [own],
+        session_id="s1",
+        timestamp="2020-01-01",
+        metadata={"app": "x", "channel": "cli"},
+        clock=Clock("Europe/Warsaw"),
     )
     assert said.speaker == "Ana"
-    assert said.time == datetime(2026, 3, 2, 9, 30)
+    assert said.time == datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
     assert (said.session_id, said.source_id) == ("s2", "m1")
     assert said.metadata == {"app": "x", "channel": "web"}
 
@@ -51,19 +56,6 @@ def test_text_parts_of_a_content_list_are_joined():
     parts = [{"type": "text", "text": "look"}, {"type": "image_url"}, {"type": "text", "text": "!"}]
     assert parse_messages({"role": "user", "content": parts})[0].text == "look\n!"
     assert parse_messages({"role": "user", "content": ["plain", "text"]})[0].text == "plain\ntext"
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (0, datetime(1970, 1, 1, tzinfo=UTC)),
-        ("2026-03-02", datetime(2026, 3, 2)),
-        ("2026-03-02T10:00:00+01:00", datetime(2026, 3, 2, 9, tzinfo=UTC)),
-        (datetime(2026, 3, 2), datetime(2026, 3, 2)),
-    ],
-)
-def test_times(value, expected):
-    assert parse_time(value, "timestamp") == expected
 
 
 @pytest.mark.parametrize("value", ["next Tuesday", "", float("nan"), 1e30, True, [2026]])
@@ -201,10 +193,10 @@ def test_objects_of_the_same_shape_are_taken_alone_and_in_any_iterable():
         content: str
 
     own = Own("user", "I moved.", "Ana", datetime(2026, 3, 2), {"channel": "web"})
-    (said,) = parse_messages(own)
+    (said,) = parse_messages(own, clock=Clock("UTC"))
     assert (said.speaker, said.time, said.metadata) == (
         "Ana",
-        datetime(2026, 3, 2),
+        datetime(2026, 3, 2, tzinfo=UTC),
         {"channel": "web"},
     )
     (said,) = parse_messages(Model(role=Role.USER, content="I moved."))

@@ -48,7 +48,12 @@ def test_unknown_times_fit_no_date() -> None:
         ("What was my previous goal?", 0),
         ("Where did I originally keep it?", 0),
         ("Who came to the party?", 1 / 3),
+        ("What did Ana do last week?", 0),  # about that week, not about now
+        ("Who is on the list of 3 March 2026?", 0),
+        ("What is Ana doing today?", 1),
+        ("Is Ana still ill, as she was last week?", 1),
+        ("Where are we going next week?", 1),
     ],
 )
 def test_preference_for_the_newer(question: str, weight: float) -> None:
-    assert newer_weight(question) == weight
+    assert newer_weight(question, NOW) == weight

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
+from datetime import tzinfo
 from shlex import quote
 
 from hymem.encoders.named import option_for
@@ -25,11 +26,14 @@ class Core:
         dim: int,
         vocabulary: str = "",
         reembed: bool = False,
+        zone: tzinfo | None = None,
     ) -> None:
+        """``zone``: where times without one were said, which stores of 0.1 hold (default: the zone
+        that the system is set to)."""
         self.dim = dim
         self._plain_encoder = f"{encoder_name} {encoder_version} {dim}"
         self._encoder = f"{self._plain_encoder} {vocabulary}".rstrip()
-        self._db = Database(path)
+        self._db = Database(path, zone)
         try:
             with self._db.write() as connection:
                 connection.execute(

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import tzinfo
 
 from hymem.errors import StoreClosedError, StoreError
 from hymem.files import RawFile, replacing
@@ -32,7 +33,7 @@ class Database:
     not survive the close of a connection that another thread is reading from.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, zone: tzinfo | None = None) -> None:
         self.path = path
         self.in_memory = path == ":memory:"
         self._lock = threading.RLock()  # whose turn it is to write
@@ -50,7 +51,7 @@ class Database:
                     self.raw = RawFile(path)
                     check_head(path, self.raw.read(0, 100))
                 with self._own() as writer:
-                    migrate(writer, path)
+                    migrate(writer, path, zone)
                     if not self.in_memory:
                         writer.execute("PRAGMA journal_mode = WAL")
         except BaseException:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hymem.clock import Time
+from hymem.errors import InputError
 from hymem.messages import clean_text
 from hymem.types import Event, Turn, Unit
 
@@ -44,10 +46,13 @@ def marks(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
 
 
-def seconds_of(time: datetime | None) -> float | None:
-    """Seconds since 1970; a naive time is taken as UTC."""
+def seconds_of(time: Time | None) -> float | None:
+    """Seconds since 1970; a naive time is taken as UTC. The other forms of a time are ``HyMem``'s
+    to read: ``InputError``."""
     if time is None:
         return None
+    if not isinstance(time, datetime):
+        raise InputError(f"a store takes a datetime, not {time!r}")
     return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 
+from hymem.clock import Clock
 from hymem.errors import StoreVersionError
 
 # "HyMe", at byte 68 of every HyMem database.
@@ -174,11 +176,40 @@ def _spans(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE items ADD COLUMN spans BLOB")
 
 
+def _zones(connection: sqlite3.Connection) -> None:
+    """Times without a zone, which counted as UTC, lie in the memory's own: their days stay, and
+    their instants become right. Indexes saved before hold the old ones."""
+    changed = 0
+    for table, more in (("items", ", seconds = seconds(placed(time))"), ("events", "")):
+        changed += connection.execute(
+            f"UPDATE {table} SET time = placed(time){more}"
+            " WHERE time NOT LIKE '%+00:00' AND time <> placed(time)"
+        ).rowcount
+    if changed:
+        connection.execute(
+            "UPDATE meta SET value = lower(hex(randomblob(8))) WHERE key = 'lineage'"
+        )
+
+
+def _placed(text: str, clock: Clock) -> str:
+    """A time that names no zone, in the clock's; any other as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return text if moment.tzinfo else clock.place(moment).isoformat()
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _first,
     _token_ids,
     _retries,
     _spans,
+    _zones,
 )
 VERSION = len(MIGRATIONS)
 
@@ -200,11 +231,15 @@ def check_head(path: str, head: bytes) -> None:
     _check_version(path, int.from_bytes(head[60:64], "big"))
 
 
-def migrate(connection: sqlite3.Connection, path: str) -> None:
+def migrate(connection: sqlite3.Connection, path: str, zone: tzinfo | None = None) -> None:
     """Create the tables, or bring them from an older version to this one, in one transaction.
+    ``zone``: of times that name none (default: the zone that the system is set to).
 
     Raises ``StoreVersionError`` when another process has meanwhile made the database newer.
     """
+    clock = Clock(zone)
+    connection.create_function("placed", 1, lambda text: _placed(text, clock), deterministic=True)
+    connection.create_function("seconds", 1, _seconds, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def unit(text: str, sources: Sequence[int], **more: Any) -> NewUnit:
         "tokens": len(text.split()),
         "vector": encode(text),
         "token_ids": [tokens_of(text)],
-        "time": datetime(2026, 3, 2),
+        "time": datetime(2026, 3, 2, tzinfo=UTC),
         "source_turns": tuple(sources),
     }
     return NewUnit(**{**fields, **more})

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from hymem import text
+from hymem.clock import Clock
 from hymem.errors import StoreError
 from hymem.records import parse
 from hymem.stores.sqlite import SQLiteStore
@@ -172,7 +173,7 @@ class Erasure(RuleBasedStateMachine):
         exported = json.dumps(list(self.store.dump(Scope(old)))).replace(old, new)
         self.made += 1000
         exported = re.sub(r"turn(\d+)mark", lambda mark: f"turn{self.made}{mark[1]}mark", exported)
-        self.store.load(parse(enumerate(json.loads(exported))))
+        self.store.load(parse(enumerate(json.loads(exported)), Clock("UTC")))
         self.turns.update({one.id: Scope(new) for one in self.store.list_turns(Scope(new))})
 
     @rule()

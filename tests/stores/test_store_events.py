@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from filling import ANA, BEN, extract, found, turn, unit
@@ -200,7 +200,8 @@ def test_units_carry_their_links(store: SQLiteStore, ids: list[int]) -> None:
     )
     home, cat = store.units(ANA, [first, second])
     assert (home.source_turns, cat.source_turns) == ((ids[0], ids[2]), (ids[3],))
-    assert (home.event_id, home.session_id, home.time) == (event, "s1", datetime(2026, 3, 2))
+    said = datetime(2026, 3, 2, tzinfo=UTC)
+    assert (home.event_id, home.session_id, home.time) == (event, "s1", said)
     assert home.metadata == {"a": 1}
     assert store.list_units(ANA) == [home, cat]
     assert store.candidates(ANA, None, "cat", 9, kinds=("unit",)).position.tolist() == [3]

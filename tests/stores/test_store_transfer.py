@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filling import ANA, BEN, encode, extract, found, open_store, turn, unit
 
+from hymem.clock import Clock
 from hymem.errors import StoreError
 from hymem.records import parse
 from hymem.stores.sqlite import SQLiteStore
@@ -24,7 +25,10 @@ def fill(store: SQLiteStore) -> None:
         [
             turn("gone"),
             turn(
-                "I live in Lyon\x00", time=datetime(2026, 3, 2), source_id="a", lexical="Ana lyon"
+                "I live in Lyon\x00",
+                time=datetime(2026, 3, 2, tzinfo=UTC),
+                source_id="a",
+                lexical="Ana lyon",
             ),
             turn("in Rome now", "b", metadata={"x": 1}, recalled=True),
             turn("a loose end", "b"),
@@ -48,7 +52,7 @@ def fill(store: SQLiteStore) -> None:
 
 
 def load(store: SQLiteStore, records: Iterable[Any]) -> int:
-    return store.load(parse(enumerate(records, 1)))
+    return store.load(parse(enumerate(records, 1), Clock("UTC")))
 
 
 def lines(store: SQLiteStore) -> list[str]:
@@ -163,7 +167,7 @@ def test_turns_added_in_one_moment_are_told_apart(
 def test_an_import_is_one_transaction(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = opened("1.db"), opened("2.db")
     fill(first)
-    parts = parse(enumerate(first.dump(), 1))
+    parts = parse(enumerate(first.dump(), 1), Clock("UTC"))
     monkeypatch.setattr(second, "_number", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         second.load(parts)
