@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -209,6 +210,16 @@ def test_a_value_outside_the_schema_is_no_reply(store: SQLiteStore) -> None:
     with pytest.raises(LLMOutputError, match="not City"):
         llm.complete(ASK, City)
     assert meter.usage.input_tokens == 5  # it was paid for
+
+
+def test_a_runaway_reply_is_counted_at_once(store: SQLiteStore) -> None:
+    llm = Reports(None, None, None)
+    llm._done = Completion(None, "tea and cake " * 500_000, "test-model")
+    meter = Ledger(store, PRICES).meter(ANA)
+    started = time.process_time()
+    meter.llm(llm, "light").complete(ASK)
+    assert time.process_time() - started < 2
+    assert meter.usage.output_tokens == pytest.approx(1_500_000, rel=0.001)
 
 
 def test_negative_rows_of_older_versions_lift_no_cap(store: SQLiteStore) -> None:
