@@ -31,11 +31,13 @@ class RawFile:
     SQLite's locks included. So handles are closed only with the last ``RawFile`` of a file; close
     it after SQLite's connections.
 
-    Raises ``OSError``. ``writable`` is false where only reading is permitted.
+    Raises ``OSError``. ``writable`` is false where only reading is permitted. ``identity``: device
+    and inode.
     """
 
     def __init__(self, path: str) -> None:
         self.writable = True
+        self._path = path
         try:
             self._file = _open_or_create(path)
         except OSError:
@@ -44,11 +46,11 @@ class RawFile:
             self.writable = False
             self._file = open(path, "rb", buffering=0)  # noqa: SIM115
         found = os.fstat(self._file.fileno())
-        self._key = (found.st_dev, found.st_ino)
+        self.identity = (found.st_dev, found.st_ino)
         self._closed = False
         with _lock:
-            _open_files.setdefault(self._key, []).append(self._file)
-            _users[self._key] = _users.get(self._key, 0) + 1
+            _open_files.setdefault(self.identity, []).append(self._file)
+            _users[self.identity] = _users.get(self.identity, 0) + 1
 
     def read(self, start: int, count: int) -> bytes:
         """Up to ``count`` bytes from ``start`` on; fewer at the end of the file. One thread at a
@@ -68,16 +70,28 @@ class RawFile:
     def sync(self) -> None:
         os.fsync(self._file.fileno())
 
+    def reopen(self) -> None:
+        """In a fork's child: a handle of its own, since the parent moves the place at which the
+        other one reads and writes. Raises ``OSError``."""
+        file = open(self._path, "rb+" if self.writable else "rb", buffering=0)  # noqa: SIM115
+        found = os.fstat(file.fileno())
+        if (found.st_dev, found.st_ino) != self.identity:
+            file.close()
+            raise FileNotFoundError(f"{self._path} is another file by now")
+        self._file = file
+        with _lock:
+            _open_files[self.identity].append(file)
+
     def close(self) -> None:
         """Safe to call twice."""
         with _lock:
             if self._closed:
                 return
             self._closed = True
-            _users[self._key] -= 1
-            if not _users[self._key]:
-                del _users[self._key]
-                for file in _open_files.pop(self._key):
+            _users[self.identity] -= 1
+            if not _users[self.identity]:
+                del _users[self.identity]
+                for file in _open_files.pop(self.identity):
                     file.close()
 
 
@@ -86,9 +100,8 @@ def is_database(path: str | Path) -> bool:
     if not os.path.isfile(path):
         return False
     found = os.stat(path)
-    with _lock:
-        if (found.st_dev, found.st_ino) in _open_files:
-            return True
+    if (found.st_dev, found.st_ino) in _open_files:
+        return True
     with open(path, "rb") as file:
         return file.read(16) == b"SQLite format 3\0"
 

@@ -9,14 +9,15 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hymem import forks
 from hymem.errors import HyMemError, StoreClosedError
+from hymem.llm.streams import Closable
 
 if TYPE_CHECKING:
-    from hymem.llm.streams import Closable
     from hymem.stores.base import Store
     from hymem.worker import Worker
 
@@ -41,6 +42,18 @@ class Life:
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._closing = False
         _open.add(self)
+        forks.watch(self)
+
+    def after_fork(self, calm: bool) -> None:
+        """See ``hymem.forks``. Of the calls under way only that of the thread which forked goes on
+        in the child; the parent's replies are its own."""
+        me = threading.get_ident()
+        self._changed = threading.Condition(threading.RLock())
+        self._ending = threading.RLock()
+        self._calls = {thread: calls for thread, calls in self._calls.items() if thread == me}
+        for stream in list(self._streams):
+            stream.leave_to_parent()
+        self._streams = weakref.WeakSet()
 
     def is_open(self) -> bool:
         """Whether new calls are let in; long ones end early once they are not."""
@@ -145,8 +158,20 @@ class Stream(Iterator[str]):
         self._left = True
         self._pieces.close()
 
+    def leave_to_parent(self) -> None:
+        """In a fork's child: end, and let the parent alone remember what was shown."""
+        _of_parents.append(self._pieces)
+        self._pieces = Closable(_nothing(), None)
+        self._reading = threading.Lock()
+
+
+def _nothing() -> Generator[str, None, None]:
+    yield from ()
+
 
 _open: set[Life] = set()
+# Replies that a fork's child must neither go on reading nor drop, which would end them.
+_of_parents: list[object] = []
 
 
 @atexit.register

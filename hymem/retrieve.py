@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from hymem import forks
 from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
 from hymem.keys import windows
@@ -88,11 +89,14 @@ class Retriever:
         )
         if not len(found.ids):
             return Retrieval((), 0.0, False, vector)
-        scores = ranking.lexical_logits(items) if vector is None else ranking.logits(items)
-        is_found, confidence = ranking.is_found(found, items), ranking.confidence(scores)
-        scores = ranking.prefer_newer(scores, found.time[items.rows], newer_weight(question, now))
-        kind = where.kind if where else None
-        chosen = _choose(found, items, ranking.probability(scores), limit, kind)
+        with forks.computing():
+            scores = ranking.lexical_logits(items) if vector is None else ranking.logits(items)
+            is_found, confidence = ranking.is_found(found, items), ranking.confidence(scores)
+            scores = ranking.prefer_newer(
+                scores, found.time[items.rows], newer_weight(question, now)
+            )
+            kind = where.kind if where else None
+            chosen = _choose(found, items, ranking.probability(scores), limit, kind)
         hits = self._hits(scope, chosen)
         if where and where.as_of:
             hits = tuple(as_known(self._store, scope, hits, where.as_of))

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from hymem import forks
 from hymem.errors import StoreClosedError
 from hymem.ingest import Ingestor
 from hymem.retry import FIRST_SECONDS, LONGEST_SECONDS, Outage, Pause
@@ -39,6 +40,14 @@ class Worker:
         self._changed = threading.Condition()
         self._stopped = False
         self._thread: threading.Thread | None = None
+        forks.watch(self)
+
+    def after_fork(self, calm: bool) -> None:
+        """See ``hymem.forks``. What waits is the parent's to do."""
+        self._changed = threading.Condition()
+        self._fresh, self._open = set(), set()
+        self._close_at = self._retry_at = _NEVER
+        self._thread = None
 
     def resume(self) -> None:
         """Take up what an earlier process, or an import, left undone."""

@@ -6,9 +6,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import tzinfo
 
+from hymem import forks
 from hymem.errors import StoreClosedError, StoreError
 from hymem.files import RawFile, replacing
 from hymem.stores.schema import check_head, migrate
@@ -25,17 +26,23 @@ _ADVICE = {
     "SQLITE_TOOBIG": "the text is too long for one database row",
 }
 
+# Connections that a fork's child must neither use nor close, and their files.
+_of_parents: list[object] = []
+_lost_files: set[tuple[int, int]] = set()
+
 
 class Database:
     """A database file, or ``:memory:``, which lives on a single connection.
 
     A connection is only ever closed by the thread that uses it, or while nobody does: SQLite does
-    not survive the close of a connection that another thread is reading from.
+    not survive the close of a connection that another thread is reading from. In a fork's child
+    they are opened anew, and those of the parent left alone; see ``hymem.forks``.
     """
 
     def __init__(self, path: str, zone: tzinfo | None = None) -> None:
-        self.path = path
         self.in_memory = path == ":memory:"
+        # Absolute, since connections are opened later too, when the working folder may be another.
+        self.path = path if self.in_memory else os.path.abspath(path)
         self._lock = threading.RLock()  # whose turn it is to write
         # Guards the fields below, for moments only. Reentrant: a signal handler may close.
         self._pool = threading.RLock()
@@ -44,14 +51,16 @@ class Database:
         self._writer_users = 0
         self._connections = 0  # open ones, whoever has them
         self._closed = False
+        self._lost = False  # to a fork that came at a bad moment
         self.raw: RawFile | None = None
+        forks.watch_connections(self)
         try:
-            with self._lock, self._errors():
+            with forks.using_sqlite(), self._lock, self._errors():
                 if not self.in_memory:
-                    self.raw = RawFile(path)
-                    check_head(path, self.raw.read(0, 100))
+                    self.raw = RawFile(self.path)
+                    check_head(self.path, self.raw.read(0, 100))
                 with self._own() as writer:
-                    migrate(writer, path, zone)
+                    migrate(writer, self.path, zone)
                     if not self.in_memory:
                         writer.execute("PRAGMA journal_mode = WAL")
         except BaseException:
@@ -63,7 +72,7 @@ class Database:
         """One durable transaction: committed at the end of the block, or rolled back.
 
         Raises ``StoreError``."""
-        with self._lock, self._errors(), self._own() as connection:
+        with forks.using_sqlite(), self._lock, self._errors(), self._own() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -77,10 +86,10 @@ class Database:
     def read(self) -> Iterator[sqlite3.Connection]:
         """A consistent view of the database. Raises ``StoreError``."""
         if self.in_memory:
-            with self._lock, self._errors(), self._own() as connection:
+            with forks.using_sqlite(), self._lock, self._errors(), self._own() as connection:
                 yield connection
             return
-        with self._errors():
+        with forks.using_sqlite(), self._errors():
             connection = self._reader()
             try:
                 connection.execute("BEGIN")
@@ -92,7 +101,7 @@ class Database:
     def apart(self) -> Iterator[sqlite3.Connection]:
         """A connection of its own, for what no transaction of ``read`` or ``write`` can do. Raises
         ``StoreError``."""
-        with self._errors():
+        with forks.using_sqlite(), self._errors():
             connection = self._connect()
             try:
                 yield connection
@@ -120,18 +129,43 @@ class Database:
                 f"{path} is a database in use, or was not closed properly ({path}-wal lies beside "
                 "it); name another file for the backup"
             )
-        with self._errors(path), replacing(path) as partial:
+        with forks.using_sqlite(), self._errors(path), replacing(path) as partial:
             self._copy(str(partial))
 
     def close(self) -> None:
         """Let nobody in any more, and close what is not in use; what is, its user closes when it
-        is done. Waits for nothing. Safe to call twice."""
-        with self._pool:
+        is done. Waits for no user. Safe to call twice."""
+        with forks.using_sqlite(), self._pool:
             self._closed = True
-            while self._idle:
-                self._close(self._idle.pop())
-            self._close_writer()
+            self._close_unused()
             self._close_raw()
+
+    def before_fork(self) -> None:
+        """See ``hymem.forks``. What is in memory can be had by a connection alone, so that one
+        stays; it has no file that its copy in the child could spoil."""
+        if not self.in_memory:
+            with self._pool, suppress(sqlite3.Error):  # then the child will find one open
+                self._close_unused()
+
+    def after_fork(self, calm: bool) -> None:
+        """See ``hymem.forks``."""
+        self._lock, self._pool = threading.RLock(), threading.RLock()
+        if self.raw is not None:
+            try:
+                self.raw.reopen()
+            except OSError:
+                calm = False
+        if not calm or (self._writer_users if self.in_memory else self._connections):
+            self._lose()
+
+    def _lose(self) -> None:
+        """Connections of the parent are open. SQLite here takes its locks for ours, so that none
+        to the same file would be safe."""
+        _of_parents.append((self._idle, self._writer))
+        self._idle, self._writer, self._writer_users = [], None, 0
+        self._lost = True
+        if self.raw is not None:
+            _lost_files.add(self.raw.identity)
 
     def _copy(self, path: str) -> None:
         target = sqlite3.connect(path)
@@ -149,8 +183,7 @@ class Database:
     def _own(self) -> Iterator[sqlite3.Connection]:
         """The writer, which stays open while this block lasts. Hold the lock."""
         with self._pool:
-            if self._closed:
-                raise StoreClosedError
+            self._check_usable()
             if self._writer is None:
                 self._writer = self._connect()
             self._writer_users += 1
@@ -163,12 +196,29 @@ class Database:
                 if self._closed:
                     self._close_writer()
 
+    def _close_unused(self) -> None:
+        while self._idle:
+            self._close(self._idle.pop())
+        self._close_writer()
+
     def _close_writer(self) -> None:
         if self._writer is not None and not self._writer_users:
             writer, self._writer = self._writer, None
             self._close(writer)
 
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise StoreClosedError
+        if self._lost or (self.raw is not None and self.raw.identity in _lost_files):
+            raise StoreError(
+                f"{self.path}: this process was forked while the memory was in use, so it cannot "
+                "be used here; fork while no call is under way, or open it after the fork only"
+            )
+
     def _close(self, connection: sqlite3.Connection) -> None:
+        if self._lost:
+            _of_parents.append(connection)
+            return
         connection.close()
         with self._pool:
             self._connections -= 1
@@ -190,10 +240,10 @@ class Database:
         """End a view, and keep its connection for the next one unless the database is closed."""
         kept = False
         try:
-            if connection.in_transaction:
+            if connection.in_transaction and not self._lost:
                 connection.execute("COMMIT")
             with self._pool:
-                if not self._closed:
+                if not self._closed and not self._lost:
                     self._idle.append(connection)
                     kept = True
         finally:
@@ -202,8 +252,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         with self._pool:
-            if self._closed:
-                raise StoreClosedError
+            self._check_usable()
             self._connections += 1
         try:
             connection = sqlite3.connect(

@@ -16,6 +16,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from hymem import forks
+
 # Up to here an exact search takes about a third of a millisecond.
 EXACT_KEYS = 8_192
 # The inverted file is built anew when there are this many times the keys it was built for.
@@ -134,7 +136,8 @@ class DenseIndex:
             size = min(total, int(total**0.5) * _POINTS_PER_LIST)
             sample = self._keys(np.random.default_rng(0).choice(total, size, replace=False))
         with _one_thread():
-            lists = _trained(sample, int(total**0.5))
+            with forks.computing():
+                lists = _trained(sample, int(total**0.5))
             while not stopped():
                 with lock:
                     done = int(lists.ntotal)
@@ -142,7 +145,8 @@ class DenseIndex:
                     if not len(batch):
                         self.lists, self.built = lists, total
                         return
-                lists.add(batch)
+                with forks.computing():
+                    lists.add(batch)
 
     def _keys(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
         halves = self.codes[keys].astype(np.uint32)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from hymem import forks
 from hymem.conditions import conditions
 from hymem.messages import as_utc
 from hymem.stores.base import AskedTokens, Candidates, NewTurn
@@ -52,10 +53,17 @@ class Matching(Items):
         self._bytes = 0
         self._indexes_lock = threading.Lock()
         self._kept_up: Upkeep | None = None
+        forks.watch(self)
         with self._db.read() as connection:
             left_behind = owed(connection) is not None
         if left_behind:  # by a process that was killed, or whose way was blocked to its end
             self._upkeep.wipe_soon()
+
+    def after_fork(self, calm: bool) -> None:
+        """See ``hymem.forks``. Nobody was using an index, so the child may have them all."""
+        self._indexes_lock = threading.Lock()
+        for _, index in self._indexes.values():
+            index.lock = threading.Lock()
 
     @property
     def _upkeep(self) -> Upkeep:

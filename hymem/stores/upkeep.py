@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hymem import forks
 from hymem.errors import StoreClosedError, StoreError
 from hymem.stores import snapshot
 from hymem.stores.database import Database
@@ -55,6 +56,14 @@ class Upkeep:
         self._wipe_at: float | None = None  # by the monotonic clock
         self._pause = GATHER_SECONDS
         self._thread: threading.Thread | None = None
+        forks.watch(self)
+
+    def after_fork(self, calm: bool) -> None:
+        """See ``hymem.forks``. What waits is the parent's to do."""
+        self._changed = threading.Condition()
+        self._waiting.clear()
+        self._wipe_at, self._pause = None, GATHER_SECONDS
+        self._busy, self._thread = False, None
 
     def restore(self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
         """Fill a new index from its snapshot, if there is one that fits the database."""

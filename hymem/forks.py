@@ -1,0 +1,136 @@
+"""Forking, as a server does that loads an application once and then forks its workers.
+
+A fork copies memory, but none of the threads, and files with none of their locks. So before one,
+the uses of SQLite under way are let end and its connections closed, for else the child's SQLite
+would believe in locks that it does not have. Parent and child open new ones when they need them;
+the child also gets new locks, and new threads when there is work for them. Arithmetic is let end
+too: the library behind numpy's matrix products (OpenBLAS) hangs if a fork comes upon it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+# A fork waits so long for other threads.
+CALM_SECONDS = 10.0
+
+
+class Forkable(Protocol):
+    """Something with locks or threads."""
+
+    def after_fork(self, calm: bool) -> None:
+        """Start anew, in the child. ``calm``: nobody else was using SQLite."""
+        ...
+
+
+class Connected(Forkable, Protocol):
+    """Something with connections to SQLite."""
+
+    def before_fork(self) -> None:
+        """Close them, in the parent. Nobody else is using SQLite."""
+        ...
+
+
+Uses = dict[int, int]  # thread -> how often, one use within the other
+
+
+class _State:
+    def __init__(self) -> None:
+        self.changed = threading.Condition(threading.RLock())
+        self.sqlite: Uses = {}
+        self.arithmetic: Uses = {}
+        self.forks = 0  # being made
+        self.calm = False
+
+
+_state = _State()
+_connected: weakref.WeakSet[Connected] = weakref.WeakSet()
+_watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
+
+
+def watch(one: Forkable) -> None:
+    """Have ``one`` told of forks for as long as it lives."""
+    with _state.changed:
+        _watched.add(one)
+
+
+def watch_connections(one: Connected) -> None:
+    """As ``watch``, and before forks too."""
+    with _state.changed:
+        _connected.add(one)
+        _watched.add(one)
+
+
+def using_sqlite() -> AbstractContextManager[None]:
+    """Keeps forks waiting while this block lasts, and is kept waiting while one is made."""
+    return _using(lambda: _state.sqlite)
+
+
+def computing() -> AbstractContextManager[None]:
+    """The same, for arithmetic."""
+    return _using(lambda: _state.arithmetic)
+
+
+@contextmanager
+def _using(kind: Callable[[], Uses]) -> Iterator[None]:
+    thread = threading.get_ident()
+    with _state.changed:
+        if thread not in _state.sqlite and thread not in _state.arithmetic:
+            _state.changed.wait_for(lambda: not _state.forks)
+        uses = kind()
+        uses[thread] = uses.get(thread, 0) + 1
+    try:
+        yield
+    finally:
+        with _state.changed:
+            uses = kind()  # another in the child of a fork that this thread made within the block
+            around = uses.pop(thread, 1) - 1
+            if around:
+                uses[thread] = around
+            elif _state.forks:
+                _state.changed.notify_all()
+
+
+def _others(*kinds: Uses) -> bool:
+    me = threading.get_ident()
+    return any(thread != me for uses in kinds for thread in uses)
+
+
+def _before() -> None:
+    with _state.changed:
+        _state.forks += 1
+        _state.changed.wait_for(lambda: not _others(_state.sqlite, _state.arithmetic), CALM_SECONDS)
+        _state.calm = not _others(_state.sqlite)
+        if _state.calm:
+            for one in list(_connected):
+                one.before_fork()
+
+
+def _in_parent() -> None:
+    with _state.changed:
+        _state.forks -= 1
+        _state.calm = _state.calm and _state.forks > 0
+        _state.changed.notify_all()
+
+
+def _in_child() -> None:
+    global _state
+    before, me = _state, threading.get_ident()
+    _state = _State()
+    _state.sqlite.update(_of(me, before.sqlite))
+    _state.arithmetic.update(_of(me, before.arithmetic))
+    for one in list(_watched):
+        one.after_fork(before.calm)
+
+
+def _of(thread: int, uses: Uses) -> Uses:
+    return {thread: uses[thread]} if thread in uses else {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
