@@ -10,9 +10,9 @@ from hymem import forks
 from hymem.context import Rendered
 from hymem.cost import Ledger, Meter
 from hymem.deep import raw_context
-from hymem.embed import unit_key
 from hymem.encoders.rows import encode
 from hymem.errors import BudgetError, InputError, LLMError
+from hymem.keys import unit_key
 from hymem.offline import NOTHING, SURE, OfflineAnswer, OfflineReader
 from hymem.prompts import load
 from hymem.recall import choose_tier, recall

@@ -85,7 +85,9 @@ def _json(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {key: _plain(item) for key, item in asdict(value).items()}
+        shown = asdict(value)
+        shown.pop("passages", None)  # thousands of numbers, of a long turn
+        return {key: _plain(item) for key, item in shown.items()}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

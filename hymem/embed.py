@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
-from hymem.keys import dense_keys, strip_recalled, windows
+from hymem.keys import KeyTexts, key_texts
 from hymem.redact import guarded
 from hymem.types import Encoder, TokenCoder, Turn, Unit
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hymem.stores.base import Store, TokenIds
+    from hymem.stores.base import NewPassage, Store, TokenIds
 
 log = logging.getLogger(__name__)
 
@@ -28,34 +28,24 @@ _PROBE = "hello"
 
 
 class Keys(NamedTuple):
-    """What an item is found by: ``float32[keys, dim]``, and the tokens of each key, ``None`` where
-    the encoder has no token codes."""
+    """What an item is found by: ``float32[keys, dim]``, the tokens of each key, ``None`` where the
+    encoder has no token codes, and of a turn that was cut its passages, one for each key."""
 
     vectors: NDArray[np.float32]
     token_ids: TokenIds | None
+    passages: Sequence[NewPassage] = ()
 
 
-def turn_keys(speaker: str, text: str, max_tokens: int) -> list[str]:
-    """The texts to encode for a turn; none if it only repeats recalled text."""
-    said = strip_recalled(text)
-    return dense_keys(speaker, said, max_tokens) if said.strip() else []
-
-
-def unit_key(text: str, max_tokens: int) -> str:
-    """What is encoded of a unit: as much as the encoder's window holds."""
-    return windows(text, max_tokens)[0]
-
-
-def encode_groups(encoder: Encoder, groups: Sequence[Sequence[str]]) -> list[Keys]:
+def encode_groups(encoder: Encoder, groups: Sequence[KeyTexts]) -> list[Keys]:
     """The keys of each group of texts, from one call to the encoder. Raises ``EncoderError``,
     whatever the encoder raised, ``BudgetError`` and ``PriceError``."""
-    texts = [text for group in groups for text in group]
-    rows, ids = _keys(encoder, texts)
+    texts = [text for group in groups for text in group.texts]
+    rows, ids, _ = _keys(encoder, texts)
     split, end = [], 0
     for group in groups:
-        here = slice(end, end + len(group))
-        split.append(Keys(rows[here], None if ids is None else ids[here]))
-        end += len(group)
+        here = slice(end, end + len(group.texts))
+        split.append(Keys(rows[here], None if ids is None else ids[here], group.passages))
+        end = here.stop
     return split
 
 
@@ -70,7 +60,7 @@ def fill_in_token_ids(store: Store, encoder: Encoder) -> None:
     if not isinstance(encoder, TokenCoder):
         return
     while items := store.uncoded(ITEMS_PER_CALL):
-        groups = [key_texts(item, encoder.max_tokens) for item in items]
+        groups = [key_texts(item, encoder.max_tokens).texts for item in items]
         ids = iter(encoder.token_ids([text for group in groups for text in group]))
         store.put_token_ids(
             [
@@ -78,13 +68,6 @@ def fill_in_token_ids(store: Store, encoder: Encoder) -> None:
                 for item, group in zip(items, groups, strict=True)
             ]
         )
-
-
-def key_texts(item: Turn | Unit, max_tokens: int) -> list[str]:
-    """The texts to encode for an item."""
-    if isinstance(item, Turn):
-        return turn_keys(item.speaker, item.text, max_tokens)
-    return [unit_key(item.text, max_tokens)]
 
 
 def encode_each(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[Keys | None]:
@@ -132,7 +115,7 @@ def reembed(
             while items := store.to_reembed(ITEMS_PER_CALL):
                 found = encode_items(encoder, [item for _, item in items])
                 store.put_reembedded(
-                    [(item.id, *keys) for (_, item), keys in zip(items, found, strict=True)]
+                    [(item.id, *keys[:2]) for (_, item), keys in zip(items, found, strict=True)]
                 )
                 done += len(items)
                 progress(done)

@@ -23,9 +23,6 @@ from hymem.embed import (
     Keys,
     encode_each,
     encode_groups,
-    key_texts,
-    turn_keys,
-    unit_key,
 )
 from hymem.errors import (
     BudgetError,
@@ -36,7 +33,7 @@ from hymem.errors import (
     StoreClosedError,
     StoreError,
 )
-from hymem.keys import lexical_text, strip_recalled
+from hymem.keys import KeyTexts, key_texts, lexical_text, strip_recalled, turn_keys, unit_key
 from hymem.messages import Said, as_utc
 from hymem.outputs import checked_ranges, checked_statements
 from hymem.redact import tell
@@ -201,10 +198,12 @@ class Ingestor:
     def update(self, scope: Scope, item: Turn | Unit, text: str) -> None:
         """Replace an item's text and its keys, which come later where the encoder cannot be
         reached. Raises ``NotFoundError``."""
-        item = replace(item, text=text)
         lexical = text
         if isinstance(item, Turn):
+            item = replace(item, text=text, passages=())
             lexical = lexical_text(item.speaker, strip_recalled(text))
+        else:
+            item = replace(item, text=text)
         with self.charging(scope):
             (keys,) = self._keys_or_none([key_texts(item, self.encoder.max_tokens)])
         (tokens,) = count_many([text])
@@ -248,7 +247,7 @@ class Ingestor:
         window = self.encoder.max_tokens
         return self._keys_or_none([turn_keys(one.speaker, one.text, window) for one in said])
 
-    def _keys_or_none(self, groups: Sequence[Sequence[str]]) -> list[Keys] | list[None]:
+    def _keys_or_none(self, groups: Sequence[KeyTexts]) -> list[Keys] | list[None]:
         try:
             return encode_groups(self.encoder, groups)
         except (EncoderError, BudgetError, PriceError) as error:
@@ -315,7 +314,7 @@ class Ingestor:
         ]
         window = self.encoder.max_tokens
         keys = self._keys_or_none(
-            [[unit_key(one.text, window) for one in statements] for statements in found]
+            [KeyTexts([unit_key(one.text, window) for one in statements]) for statements in found]
         )
         for event, result, statements, held in zip(lease.events, results, found, keys, strict=True):
             error = result if isinstance(result, Exception) else None
@@ -451,6 +450,7 @@ def new_turns(said: Sequence[Said], keys: Sequence[Keys | None]) -> list[NewTurn
             source_id=one.source_id,
             metadata=one.metadata,
             recalled=not text.strip(),
+            passages=() if held is None else held.passages,
         )
         for one, text, count, held in zip(said, texts, tokens, keys, strict=True)
     ]

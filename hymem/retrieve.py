@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hymem import forks
 from hymem.encoders.rows import encode
@@ -97,7 +97,7 @@ class Retriever:
             )
             kind = where.kind if where else None
             chosen = _choose(found, items, ranking.probability(scores), limit, kind)
-        hits = self._hits(scope, chosen)
+        hits = self._hits(scope, found, chosen)
         if where and where.as_of:
             hits = tuple(as_known(self._store, scope, hits, where.as_of))
         return Retrieval(hits, confidence, is_found, vector)
@@ -153,7 +153,9 @@ class Retriever:
         (ids,) = self._encoder.token_ids([question])
         return AskedTokens(ids, self._encoder.token_codes)
 
-    def _hits(self, scope: Scope, chosen: dict[int, tuple[Kind, float]]) -> tuple[Hit, ...]:
+    def _hits(
+        self, scope: Scope, found: Candidates, chosen: dict[int, tuple[Kind, float]]
+    ) -> tuple[Hit, ...]:
         turns = [item for item, (kind, _) in chosen.items() if kind == "turn"]
         units = [item for item, (kind, _) in chosen.items() if kind == "unit"]
         hits: dict[int, Hit] = {}
@@ -167,6 +169,9 @@ class Retriever:
                 (turn.id,),
                 turn.speaker,
                 turn.session_id,
+                turn.tokens,
+                turn.passages,
+                found.passages[int(found.ids.searchsorted(turn.id))] if turn.passages else (),
             )
         for unit in self._store.units(scope, units) if units else ():
             hits[unit.id] = Hit(
@@ -184,7 +189,17 @@ class Retriever:
 def as_known(store: Store, scope: Scope, items: Sequence[Item], as_of: datetime) -> list[Item]:
     """``items`` with the texts that they had at ``as_of``."""
     older = store.older_texts(scope, [item.id for item in items], as_of)
-    return [replace(item, text=older.get(item.id, item.text)) for item in items]
+    return [_with_text(item, older[item.id]) if item.id in older else item for item in items]
+
+
+def _with_text(item: Item, text: str) -> Item:
+    """``item`` with another text, of which nothing else is known."""
+    if isinstance(item, Unit):
+        return replace(item, text=text)
+    unknown: dict[str, Any] = {"tokens": 0, "passages": ()}
+    if isinstance(item, Hit):
+        unknown["best"] = ()
+    return replace(item, text=text, **unknown)
 
 
 def _named(found: Candidates, question: str) -> NDArray[np.bool_]:

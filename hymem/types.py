@@ -50,11 +50,22 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a long text, ``text[start:end]``, of ``tokens`` tokens by HyMem's own counter."""
+
+    start: int
+    end: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """Level-2: one message as it was said, uncompressed.
 
     ``speaker`` is the message's ``name`` or, failing that, its role. ``position`` counts the turns
     of the scope in the order in which they were added. ``source_id`` is the application's own id.
+    ``tokens`` is the length of ``text`` by HyMem's own counter, 0 if it is not known; ``passages``
+    are those that a long text was cut into, in order.
     """
 
     id: int
@@ -66,6 +77,8 @@ class Turn:
     position: int = 0
     source_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    tokens: int = 0
+    passages: Sequence[Passage] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +126,12 @@ class Unit:
 class Hit:
     """One search result. ``score``, 0 to 1, is what the ranking gives it: higher is better among
     the hits of one search. It is no probability to be compared between questions: the hit that
-    answers may have .01. What joined as context has 0."""
+    answers may have .01. What joined as context has 0.
+
+    ``tokens`` is the length of ``text`` by HyMem's own counter, 0 if it is not known; ``passages``
+    are those that a long turn was cut into, in order, and ``best`` the numbers of those that match
+    the question, best first.
+    """
 
     id: int
     kind: Kind
@@ -123,6 +141,9 @@ class Hit:
     source_turns: tuple[int, ...]
     speaker: str = ""
     session_id: str = ""
+    tokens: int = 0
+    passages: Sequence[Passage] = field(default=(), repr=False)
+    best: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

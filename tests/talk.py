@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 
-from hymem.keys import dense_keys, lexical_text
+from hymem.keys import lexical_text, turn_keys
 from hymem.stores.base import NewTurn, NewUnit
 from hymem.stores.sqlite import SQLiteStore
 from hymem.tokens import count_tokens
@@ -64,7 +64,7 @@ def add(
             text=text,
             lexical=lexical_text(speaker, text),
             tokens=count_tokens(text),
-            vectors=encoder().encode(dense_keys(speaker, text, encoder().max_tokens)),
+            vectors=encoder().encode(turn_keys(speaker, text, encoder().max_tokens).texts),
             time=datetime.fromisoformat(day),
             session_id=session,
         )

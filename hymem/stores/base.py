@@ -21,11 +21,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class NewPassage:
+    """A part of a turn's text with a key of its own; ``lexical`` is what lexical search indexes of
+    it. The rest as in ``hymem.types.Passage``."""
+
+    start: int
+    end: int
+    tokens: int
+    lexical: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewTurn:
     """A turn to append. ``lexical`` is the text that lexical search indexes (speaker and text);
     ``vectors`` is ``float32[keys, dim]``, one unit row per key, or ``None`` when the encoder could
     not be reached: the turn is stored all the same and embedded later. ``token_ids`` are the tokens
-    of each key, if the encoder has token codes."""
+    of each key, if the encoder has token codes. ``passages``: what a long text was cut into, one
+    key each, in order; empty where the whole text is one."""
 
     role: str
     speaker: str
@@ -39,6 +51,7 @@ class NewTurn:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     recalled: bool = False
     token_ids: TokenIds | None = None
+    passages: Sequence[NewPassage] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,10 +385,12 @@ class Store(Protocol):
     def set_vectors(
         self,
         scope: Scope,
-        keys: Sequence[tuple[Turn | Unit, NDArray[np.float32], TokenIds | None]],
+        keys: Sequence[
+            tuple[Turn | Unit, NDArray[np.float32], TokenIds | None, Sequence[NewPassage]]
+        ],
     ) -> None:
-        """(item, ``float32[keys, dim]``, their tokens), in one transaction. Items that are gone, or
-        have vectors or another text by now, are left as they are."""
+        """(item, and as for a ``NewTurn`` its vectors, token ids and passages), in one transaction.
+        Items that are gone, or have vectors or another text by now, are left as they are."""
         ...
 
     # -- token ids that an older version of the store did not keep --
@@ -398,6 +413,7 @@ class Store(Protocol):
         tokens: int,
         vectors: NDArray[np.float32] | None,
         token_ids: TokenIds | None = None,
+        passages: Sequence[NewPassage] = (),
     ) -> None:
         """Replace an item's text; the old text stays in its history. Without ``vectors`` it waits
         for them (``unembedded``). An updated turn's event is reopened for extraction. Raises

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
 from hymem.stores.erase import compact, owe, wipe
-from hymem.stores.items import check_keys, drop_keys, insert_keys, terms_blob
+from hymem.stores.items import check_keys, drop_keys, insert_keys
 from hymem.stores.match import Matching
-from hymem.stores.rows import KEY_TABLES, is_id, time_from_text
+from hymem.stores.rows import KEY_TABLES, is_id, passages_to_blobs, time_from_text
 from hymem.text import forget_words
 from hymem.types import Scope
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hymem.stores.base import TokenIds
+    from hymem.stores.base import NewPassage, TokenIds
 
 _SCOPE_TABLES = ("sessions", "speakers", "events", "changes", "history")
 
@@ -40,11 +40,12 @@ class Edits(Matching):
         tokens: int,
         vectors: NDArray[np.float32] | None,
         token_ids: TokenIds | None = None,
+        passages: Sequence[NewPassage] = (),
     ) -> None:
         if vectors is not None:
-            check_keys(vectors, self.dim, token_ids)
+            check_keys(vectors, self.dim, token_ids, passages)
         text, lexical = clean_text(text), clean_text(lexical)
-        words = terms_blob(lexical)
+        words, spans = passages_to_blobs(lexical, passages)
         with self._db.write() as connection:
             self._check_encoder(connection)
             scope_id, kind = self._find(connection, scope, item_id)
@@ -54,13 +55,14 @@ class Edits(Matching):
             self._ensure_added(connection, scope_id, item_id, old)
             self._record(connection, scope_id, item_id, "update", text)
             connection.execute(
-                "UPDATE items SET text = ?, lexical = ?, tokens = ?, terms = ?, embedded = ?"
-                " WHERE id = ?",
+                "UPDATE items SET text = ?, lexical = ?, tokens = ?, terms = ?, spans = ?,"
+                " embedded = ? WHERE id = ?",
                 (
                     text,
                     None if lexical == text else lexical,
                     tokens,
                     words,
+                    spans,
                     vectors is not None,
                     item_id,
                 ),

@@ -29,24 +29,25 @@ from hymem.stores.rows import (
     marks,
     metadata_from_text,
     metadata_to_text,
+    passages_to_blobs,
     seconds_of,
+    terms_blob,
     time_to_text,
     turn_from_row,
     units_from_rows,
 )
-from hymem.text import terms
 from hymem.types import Filter, Scope, Turn, Unit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hymem.stores.base import TokenIds
+    from hymem.stores.base import NewPassage, TokenIds
 
 INSERT_TURN = """
 INSERT INTO items (scope, kind, session, position, speaker, time, seconds, tokens, role, source_id,
-                   recalled, embedded, created, terms, metadata, text, lexical)
-VALUES (?, 'turn', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   recalled, embedded, created, terms, metadata, text, lexical, spans)
+VALUES (?, 'turn', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_UNIT = """
 INSERT INTO items (scope, kind, session, position, event, time, seconds, tokens, fact,
@@ -150,16 +151,18 @@ class Items(Core):
     def set_vectors(
         self,
         scope: Scope,
-        keys: Sequence[tuple[Turn | Unit, NDArray[np.float32], TokenIds | None]],
+        keys: Sequence[
+            tuple[Turn | Unit, NDArray[np.float32], TokenIds | None, Sequence[NewPassage]]
+        ],
     ) -> None:
-        for _, vectors, token_ids in keys:
-            check_keys(vectors, self.dim, token_ids)
+        for _, vectors, token_ids, passages in keys:
+            check_keys(vectors, self.dim, token_ids, passages)
         with self._db.write() as connection:
             self._check_encoder(connection)
             scope_id = self._scope_id(connection, scope)
             if scope_id is None:
                 return
-            for item, vectors, token_ids in keys:
+            for item, vectors, token_ids, passages in keys:
                 waiting = connection.execute(
                     "UPDATE items SET embedded = 1"
                     " WHERE id = ? AND scope = ? AND embedded = 0 AND text = ?",
@@ -167,6 +170,7 @@ class Items(Core):
                 )
                 if waiting.rowcount:
                     put_keys(connection, item.id, vectors, token_ids)
+                    _put_passages(connection, item.id, passages)
                     self._changed(connection, scope_id, item.id)
             self._touch(connection, scope_id)
 
@@ -395,15 +399,14 @@ class Items(Core):
         return sorted(session for (session,) in rows)
 
 
-def terms_blob(lexical: str) -> bytes:
-    from hymem.stores.lexical import hash_terms
-
-    return hash_terms(terms(lexical)).tobytes()
-
-
-def check_keys(vectors: NDArray[np.float32], dim: int, token_ids: TokenIds | None = None) -> None:
+def check_keys(
+    vectors: NDArray[np.float32],
+    dim: int,
+    token_ids: TokenIds | None = None,
+    passages: Sequence[NewPassage] = (),
+) -> None:
     """Raises ``EncoderError`` unless ``vectors`` is ``[keys, dim]`` of finite numbers, and every
-    key has its tokens if any has."""
+    key has its tokens if any has, and every passage its key."""
     import numpy as np
 
     if vectors.ndim != 2 or vectors.shape[1] != dim or not np.isfinite(vectors).all():
@@ -414,6 +417,19 @@ def check_keys(vectors: NDArray[np.float32], dim: int, token_ids: TokenIds | Non
     if token_ids is not None and len(token_ids) != len(vectors):
         raise EncoderError(
             f"the encoder returned token ids of {len(token_ids)} texts for {len(vectors)}"
+        )
+    if passages and len(passages) != len(vectors):
+        raise EncoderError(f"there are {len(vectors)} vectors for {len(passages)} passages")
+
+
+def _put_passages(
+    connection: sqlite3.Connection, item_id: int, passages: Sequence[NewPassage]
+) -> None:
+    """Store what a long text was cut into, if it was not known before."""
+    if passages:
+        connection.execute(
+            "UPDATE items SET terms = ?, spans = ? WHERE id = ?",
+            (*passages_to_blobs("", passages), item_id),
         )
 
 
@@ -455,8 +471,9 @@ def prepare(turn: NewTurn, dim: int, created: float | None = None) -> tuple[Any,
     """The columns of ``INSERT_TURN`` that need no database. ``created``: when it was added, if not
     now."""
     if turn.vectors is not None:
-        check_keys(turn.vectors, dim, turn.token_ids)
+        check_keys(turn.vectors, dim, turn.token_ids, turn.passages)
     text, lexical = clean_text(turn.text), clean_text(turn.lexical)
+    words, spans = passages_to_blobs(lexical, turn.passages)
     return (
         time_to_text(turn.time),
         seconds_of(turn.time),
@@ -466,8 +483,9 @@ def prepare(turn: NewTurn, dim: int, created: float | None = None) -> tuple[Any,
         turn.recalled,
         turn.vectors is not None,
         clock.time() if created is None else created,
-        terms_blob(lexical),
+        words,
         metadata_to_text(turn.metadata),
         text,
         None if lexical == text else lexical,
+        spans,
     )

@@ -25,8 +25,9 @@ Mask = NDArray[np.bool_]
 
 # Passages of one item that a search looks at: the best by either match, or else the first.
 LOOKED_AT = 8
-# Passages looked through, per row asked for, where few rows have them all.
-DEEPEST = 16
+# So many passages per row asked for, of too few rows, are a crowd; a search looks past some.
+CROWDED = 16
+CROWDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,22 +171,47 @@ class PassageIndex:
 
     def nearest(self, vector: Floats, limit: int, allowed: Mask | None) -> Ints:
         """Numbers of the nearest passages, nearest first, of up to ``limit`` rows."""
-        total = self.dense.size
         share = 1.0 if allowed is None else np.count_nonzero(allowed) / max(len(allowed), 1)
-        chosen = None
         # Where few rows are allowed, looking at just those beats looking for them among all.
         if allowed is not None and share < self.dense.few:
-            owner = self.of.values[0].view
-            chosen, share = (owner >= 0) & allowed[owner], 1.0
+            return self._nearest_of(vector, limit, allowed)
+        return self._nearest(vector, limit, allowed, None, share)
+
+    def _nearest_of(self, vector: Floats, limit: int, allowed: Mask, rounds: int = CROWDS) -> Ints:
+        owner = self.of.values[0].view
+        chosen = (owner >= 0) & allowed[owner]
+        return self._nearest(vector, limit, allowed, chosen, 1.0, rounds)
+
+    def _nearest(
+        self,
+        vector: Floats,
+        limit: int,
+        allowed: Mask | None,
+        chosen: Mask | None,
+        share: float,
+        rounds: int = CROWDS,
+    ) -> Ints:
+        """``chosen``: the passages to look at, ``bool[passages]``; ``share``: how many of those are
+        allowed; ``rounds``: how many crowds to look past."""
+        total = self.dense.size
         wanted = min(int(1.5 * limit / share), total) if share else 0
         while wanted:
             numbers = self.dense.nearest(vector, wanted, chosen)
-            kept = self._kept(numbers, allowed)
-            # Many passages of few rows: the others are further away than all of these.
-            if len(kept) >= DEEPEST * limit or len(numbers) < wanted or wanted == total:
+            kept = numbers[self._fits(numbers, allowed)]
+            rows = self.rows(kept)
+            if len(rows) >= limit or len(numbers) < wanted or wanted == total:
                 return self._of_first_rows(kept, limit)
-            if len(distinct(self.of.values[0].view[kept])) >= limit:
-                return self._of_first_rows(kept, limit)
+            if len(kept) >= CROWDED * limit:
+                found = self._of_first_rows(kept, limit)
+                if not rounds:
+                    return found
+                # Few rows have all the nearest passages: look past them.
+                others = (
+                    np.ones(self.of.count.size, np.bool_) if allowed is None else allowed.copy()
+                )
+                others[rows] = False
+                rest = self._nearest_of(vector, limit - len(rows), others, rounds - 1)
+                return np.concatenate([found, rest])
             wanted = min(wanted * 4, total)
         return np.zeros(0, np.int64)
 
@@ -228,13 +254,11 @@ class PassageIndex:
 
     def _of_best_rows(self, numbers: Ints, scores: Floats, limit: int) -> Ints:
         """The passages with the best scores, the newest of equal ones, of up to ``limit`` rows."""
-        wanted = limit
-        while True:
-            some = best_of(numbers, scores, wanted)
-            found = len(distinct(self.of.values[0].view[numbers[some]]))
-            if found >= limit or len(some) == len(numbers) or wanted >= DEEPEST * limit:
-                break
-            wanted *= 4
+        some = best_of(numbers, scores, limit)
+        if len(some) < len(numbers) and len(self.rows(numbers[some])) < limit:
+            some = best_of(numbers, scores, CROWDED * limit)
+        if len(some) < len(numbers) and len(self.rows(numbers[some])) < limit:
+            some = np.arange(len(numbers))  # few rows have the best of them
         some = some[np.lexsort((-numbers[some], -scores[some]))]
         return self._of_first_rows(numbers[some], limit)
 
@@ -265,9 +289,6 @@ class PassageIndex:
         long = counts > LOOKED_AT
         kept = np.where((long & some)[owner], known, kept)
         return numbers[kept], owner[kept]
-
-    def _kept(self, numbers: Ints, allowed: Mask | None) -> Ints:
-        return numbers[self._fits(numbers, allowed)]
 
     def _fits(self, numbers: Ints, allowed: Mask | None) -> Mask | slice:
         """Which of these passages are of an allowed row."""

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hymem.passages import PASSAGE_TOKENS
 from hymem.stores.items import Items, check_keys, insert_keys
 from hymem.stores.rows import ids_to_blob
 from hymem.types import Scope, Turn, Unit
@@ -60,7 +61,11 @@ class Reembedding(Items):
                 connection.execute(
                     f"CREATE TABLE next_{table} (item INTEGER PRIMARY KEY, {column} BLOB NOT NULL)"
                 )
-            connection.execute("UPDATE items SET embedded = 1 WHERE embedded = 0")
+            # What is to be cut into passages still waits for that.
+            connection.execute(
+                "UPDATE items SET embedded = 1 WHERE embedded = 0 AND (spans IS NOT NULL"
+                f" OR kind = 'unit' OR tokens <= {PASSAGE_TOKENS})"
+            )
             connection.execute("UPDATE scopes SET version = version + 1")
             connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder'", (self._encoder,))
             connection.execute("DELETE FROM meta WHERE key = 'next_encoder'")
@@ -71,7 +76,7 @@ class Reembedding(Items):
             rows = connection.execute(
                 "SELECT id, kind FROM vectors v JOIN items ON id = item"
                 " WHERE item <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'uncoded')"
-                " AND NOT EXISTS (SELECT 1 FROM tokens t WHERE t.item = v.item)"
+                " AND embedded AND NOT EXISTS (SELECT 1 FROM tokens t WHERE t.item = v.item)"
                 " ORDER BY item DESC LIMIT ?",
                 (limit,),
             ).fetchall()

@@ -6,16 +6,20 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from struct import Struct
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from hymem.clock import Time
 from hymem.errors import InputError
 from hymem.messages import clean_text
-from hymem.types import Event, Turn, Unit
+from hymem.text import terms
+from hymem.types import Event, Passage, Turn, Unit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from hymem.stores.base import NewPassage
 
 T = TypeVar("T")
 
@@ -24,7 +28,10 @@ PARAMETERS = 500
 # What an encoder made of an item, and what another one makes of it meanwhile; ``item`` is the key.
 KEY_TABLES = ("vectors", "tokens", "next_vectors", "next_tokens")
 
-TURN_COLUMNS = "i.id, i.role, p.name, i.text, i.time, s.name, i.position, i.source_id, i.metadata"
+TURN_COLUMNS = (
+    "i.id, i.role, p.name, i.text, i.time, s.name, i.position, i.source_id, i.metadata, i.tokens,"
+    " i.spans"
+)
 UNIT_COLUMNS = "i.id, i.text, i.time, i.event, s.name, i.superseded_by, i.duplicate_of, i.metadata"
 FROM_ITEMS = (
     "FROM items i JOIN sessions s ON s.id = i.session LEFT JOIN speakers p ON p.id = i.speaker"
@@ -111,17 +118,64 @@ def ids_from_blob(blob: bytes | None, keys: int) -> tuple[NDArray[np.uint16], ND
     return held[:keys], held[keys:]
 
 
-def term_counts_from_blob(spans: bytes) -> list[int]:
-    """How many terms each passage has, from the column ``spans``: per passage, as ``int32``, where
-    it begins and ends, how many tokens and how many terms it has."""
-    import numpy as np
+class Passages(Sequence[Passage]):
+    """The passages in the column ``spans``, made when asked for: a long text has thousands. Per
+    passage it holds, as ``int32``, begin, end, number of tokens and number of terms."""
 
-    counts: list[int] = np.frombuffer(spans, "<i4")[3::4].tolist()
-    return counts
+    def __init__(self, spans: bytes) -> None:
+        self._spans = spans
+
+    def __len__(self) -> int:
+        return len(self._spans) // _SPAN.size
+
+    @overload
+    def __getitem__(self, number: int) -> Passage: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[Passage, ...]: ...
+    def __getitem__(self, number: int | slice) -> Passage | tuple[Passage, ...]:
+        if isinstance(number, slice):
+            return tuple(self[one] for one in range(*number.indices(len(self))))
+        start, end, tokens, _ = _SPAN.unpack_from(
+            self._spans, range(len(self))[number] * _SPAN.size
+        )
+        return Passage(start, end, tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Passages) and self._spans == other._spans
+
+    def __hash__(self) -> int:
+        return hash(self._spans)
+
+
+_SPAN = Struct("<4i")
+
+
+def passages_to_blobs(lexical: str, passages: Sequence[NewPassage]) -> tuple[bytes, bytes | None]:
+    """The columns ``terms`` and ``spans`` of an item: the hashes of its terms, passage by passage
+    if it has several."""
+    if not passages:
+        return terms_blob(lexical), None
+    terms_of = [terms_blob(one.lexical) for one in passages]
+    spans = [
+        _SPAN.pack(one.start, one.end, one.tokens, len(words) // 4)
+        for one, words in zip(passages, terms_of, strict=True)
+    ]
+    return b"".join(terms_of), b"".join(spans)
+
+
+def terms_blob(lexical: str) -> bytes:
+    from hymem.stores.lexical import hash_terms
+
+    return hash_terms(terms(lexical)).tobytes()
+
+
+def term_counts_from_blob(spans: bytes) -> list[int]:
+    """How many terms each passage has, from the column ``spans``."""
+    return [terms for *_, terms in _SPAN.iter_unpack(spans)]
 
 
 def turn_from_row(row: Sequence[Any]) -> Turn:
-    item_id, role, speaker, text, time, session, position, source_id, metadata = row
+    item_id, role, speaker, text, time, session, position, source_id, metadata, tokens, spans = row
     return Turn(
         id=item_id,
         role=role,
@@ -132,6 +186,8 @@ def turn_from_row(row: Sequence[Any]) -> Turn:
         position=position,
         source_id=source_id,
         metadata=metadata_from_text(metadata),
+        tokens=tokens,
+        passages=Passages(spans) if spans else (),
     )
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, tzinfo
 
 from hymem.clock import Clock
 from hymem.errors import StoreVersionError
+from hymem.passages import PASSAGE_TOKENS
 
 # "HyMe", at byte 68 of every HyMem database.
 APPLICATION_ID = 0x48794D65
@@ -172,8 +173,12 @@ def _retries(connection: sqlite3.Connection) -> None:
 
 
 def _spans(connection: sqlite3.Connection) -> None:
-    """Where the passages of a long turn lie, ``NULL`` for a turn of one."""
+    """Where the passages of a long turn lie, ``NULL`` for a turn of one. What is long among those
+    that are there is embedded again, in passages; until then its old keys serve."""
     connection.execute("ALTER TABLE items ADD COLUMN spans BLOB")
+    connection.execute(
+        f"UPDATE items SET embedded = 0 WHERE kind = 'turn' AND tokens > {PASSAGE_TOKENS}"
+    )
 
 
 def _zones(connection: sqlite3.Connection) -> None:

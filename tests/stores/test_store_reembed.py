@@ -117,7 +117,7 @@ def test_a_process_with_the_old_encoder_can_write_and_search_no_more(path: Path)
         for attempt in (
             lambda: old.add_turns(ANA, [turn("x")]),
             lambda: found(old, ANA, "turn"),
-            lambda: old.set_vectors(ANA, [(item, encode("x")[None], None)]),
+            lambda: old.set_vectors(ANA, [(item, encode("x")[None], None, ())]),
         ):
             with pytest.raises(EncoderMismatchError, match=r"hymem\.reembed"):
                 attempt()

@@ -136,7 +136,7 @@ def test_turns_saved_without_vectors_are_found_by_words_and_embedded_later(
     assert store.without_vectors() == [ANA]
     assert store.status(ANA).unembedded == 1
     (item,) = store.turns(ANA, [item_id])
-    store.set_vectors(ANA, [(item, encode("a cat named Miso")[None], None)])
+    store.set_vectors(ANA, [(item, encode("a cat named Miso")[None], None, ())])
     assert store.unembedded(ANA, 10) == store.without_vectors() == []
     near = store.candidates(ANA, encode("cat named"), "", 5)
     assert near.ids.tolist() == [item_id]
@@ -148,7 +148,7 @@ def test_vectors_that_come_late_replace_no_newer_ones_and_revive_nothing(
 ) -> None:
     texts = ("red cat", "red dog", "red bird", "red wine")
     ids = store.add_turns(ANA, [turn(text, vectors=None) for text in texts])
-    late = [(item, encode("red")[None], None) for item in store.unembedded(ANA, 9)]
+    late = [(item, encode("red")[None], None, ()) for item in store.unembedded(ANA, 9)]
     _, changed, gone, waiting = ids
     store.update_text(ANA, changed, "blue sea", "blue sea", 2, encode("blue sea")[None])
     store.update_text(ANA, waiting, "blue sky", "blue sky", 2, None)
