@@ -190,6 +190,7 @@ def candidates(
         lexical=np.array([*lexical, *(unit[1] for unit in units)], np.float32),
         late=np.zeros(n + m, np.float32),
         late_window=np.zeros(n + m, np.float32),
+        passage_tokens=np.full(n + m, 10),
         passages=[()] * (n + m),
         time=np.full(n + m, np.nan),
         position=np.array([*range(n), *(unit[2][0] - 1 for unit in units)]),

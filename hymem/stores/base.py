@@ -171,6 +171,7 @@ class Candidates:
     session: NDArray[np.int64]  # [n] session number within the scope
     event: NDArray[np.int64]  # [n] event id, -1 before segmentation
     tokens: NDArray[np.int64]  # [n] length of the text in tokens
+    passage_tokens: NDArray[np.int64]  # [n] of its best passage; of a text of one, as ``tokens``
     speaker: NDArray[np.int32]  # [n] index into ``speakers``, -1 for a unit
     speakers: Sequence[str]  # names of the scope's speakers
     sources: Sequence[tuple[int, ...]]  # [n] source turn ids (a turn's own id for a turn)

@@ -300,6 +300,7 @@ class ScopeIndex:
             session=self.session.view[rows].astype(np.int64),
             event=self.event.view[rows],
             tokens=self.tokens.view[rows].astype(np.int64),
+            passage_tokens=matches.length[place],
             speaker=self.speaker.view[rows],
             speakers=self._names,
             sources=Sources(self.sources.values[0].view[flat], ends),

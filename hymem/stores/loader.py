@@ -11,10 +11,10 @@ import numpy as np
 from hymem.stores.index import Batch, ScopeIndex
 from hymem.stores.passages import NewPassages
 from hymem.stores.rows import (
+    counts_from_blob,
     ids_from_blob,
     keys_from_blob,
     sources_of,
-    term_counts_from_blob,
 )
 from hymem.text import forget_words
 
@@ -117,11 +117,12 @@ def _batch(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], dim: i
         tokens=np.array(tokens, np.int64),
         source_counts=np.array([len(turns) for turns in sources], np.int64),
         sources=np.array([turn for turns in sources for turn in turns], np.int64),
-        passages=_passages(words, keys, token_ids, spans, dim),
+        passages=_passages(tokens, words, keys, token_ids, spans, dim),
     )
 
 
 def _passages(
+    tokens: Sequence[int],
     terms: Sequence[bytes],
     keys: Sequence[bytes | None],
     token_ids: Sequence[bytes | None],
@@ -130,19 +131,21 @@ def _passages(
 ) -> NewPassages:
     """From the items' columns. Where an item has no spans, all its terms are the first passage's;
     where it has no vectors or no token ids yet, its passages have none."""
-    counts, held, term_counts, id_counts, ids = [], [], [], [], []
-    for words, blob, codes, places in zip(terms, keys, token_ids, spans, strict=True):
+    counts, held, lengths, term_counts, id_counts, ids = [], [], [], [], [], []
+    for size, words, blob, codes, places in zip(tokens, terms, keys, token_ids, spans, strict=True):
         known = len(blob or b"") // (2 * dim)
-        of_each = term_counts_from_blob(places) if places else [len(words) // 4]
+        sizes, of_each = counts_from_blob(places) if places else ([size], [len(words) // 4])
         count = max(known, len(of_each)) if words or known else 0
         counts.append(count)
         held.append((blob or b"").ljust(2 * dim * count, b"\0"))
+        lengths += [*sizes, *[size] * (count - len(sizes))][:count]
         term_counts += [*of_each, *[0] * (count - len(of_each))][:count]
         coded, flat = ids_from_blob(codes, known)
         id_counts += [*coded, *[0] * (count - len(coded))]
         ids.append(flat)
     return NewPassages(
         counts=np.array(counts, np.int64),
+        tokens=np.array(lengths, np.int64),
         term_counts=np.array(term_counts, np.int64),
         terms=np.frombuffer(b"".join(terms), np.uint32),
         keys=keys_from_blob(b"".join(held), dim),

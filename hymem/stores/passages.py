@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class NewPassages:
     ``token_ids`` lie one after the other, as many as counted."""
 
     counts: Ints  # [items]
+    tokens: Ints  # [passages] length of the text
     term_counts: Ints  # [passages]
     terms: NDArray[np.uint32]
     keys: Floats  # [passages, dim], zeros where there is no vector
@@ -59,6 +60,7 @@ class Matches:
     dense: Floats  # [items]
     lexical: Floats  # [items]
     tokens: Floats  # [question tokens, items] best match of each token, in one passage
+    length: Ints  # [items] tokens of the best passage
     weights: Floats  # [question tokens]
     passages: BestPassages
 
@@ -100,13 +102,14 @@ class PassageIndex:
     def __init__(self, dim: int) -> None:
         self.of = Ragged(Column(np.int64))  # each row's passages; the row of each, -1 if replaced
         self.replaced = 0
+        self.length = Column(np.int32)  # tokens of each passage
         self.dense = DenseIndex(dim)
         self.lexical = LexicalIndex()
         self.late = TokenIndex()
 
     @property
     def nbytes(self) -> int:
-        parts = (self.of, self.dense, self.lexical, self.late)
+        parts = (self.of, self.length, self.dense, self.lexical, self.late)
         return sum(int(part.nbytes) for part in parts)
 
     @property
@@ -233,12 +236,14 @@ class PassageIndex:
             late = weighted(best, weights)
             total = total + late
             best = _of_best(best, late, owner, len(rows))
+        length = _of_best(self.length.view[numbers][None], total, owner, len(rows))
         of_each = self.of.count.view[rows]
         place = numbers - self.of.start.view[rows][owner]
         return Matches(
             _highest(dense, owner, len(rows)),
             _highest(words, owner, len(rows)),
             best,
+            length[0].astype(np.int64),
             weights,
             BestPassages(np.arange(len(rows)), owner, place, of_each, total),
         )
@@ -298,6 +303,7 @@ class PassageIndex:
         return owner >= 0 if allowed is None else (owner >= 0) & allowed[owner]
 
     def _add(self, new: NewPassages) -> None:
+        self.length.extend(new.tokens)
         self.dense.append(new.keys)
         self.late.append(new.id_counts, new.token_ids)
         self.lexical.append(new.term_counts, new.terms)
@@ -322,12 +328,12 @@ def _highest(values: Floats, owner: Ints, rows: int) -> Floats:
     return best
 
 
-def _of_best(values: Floats, scores: Floats, owner: Ints, rows: int) -> Floats:
+def _of_best(values: NDArray[Any], scores: Floats, owner: Ints, rows: int) -> NDArray[Any]:
     """``values``, ``[n, passages]``, of each row's passage with the best score, ``[n, rows]``."""
     if len(scores) == rows == len(distinct(owner)):
         return values
     order = np.lexsort((scores, owner))
     last = order[np.flatnonzero(np.diff(owner[order], append=-1))]
-    result = np.zeros((len(values), rows), np.float32)
+    result = np.zeros((len(values), rows), values.dtype)
     result[:, owner[last]] = values[:, last]
     return result

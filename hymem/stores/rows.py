@@ -169,9 +169,10 @@ def terms_blob(lexical: str) -> bytes:
     return hash_terms(terms(lexical)).tobytes()
 
 
-def term_counts_from_blob(spans: bytes) -> list[int]:
-    """How many terms each passage has, from the column ``spans``."""
-    return [terms for *_, terms in _SPAN.iter_unpack(spans)]
+def counts_from_blob(spans: bytes) -> tuple[list[int], list[int]]:
+    """How many tokens and how many terms each passage has, from the column ``spans``."""
+    *_, tokens, terms = zip(*_SPAN.iter_unpack(spans), strict=True)
+    return [*tokens], [*terms]
 
 
 def turn_from_row(row: Sequence[Any]) -> Turn:

@@ -21,7 +21,7 @@ from hymem.files import private_folder, replacing
 from hymem.stores.columns import Ragged
 from hymem.stores.index import COLUMNS, ScopeIndex
 
-FORMAT = "hymem-index-3"
+FORMAT = "hymem-index-4"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -35,6 +35,7 @@ def pack(index: ScopeIndex) -> tuple[dict[str, Any], Arrays]:
         arrays[f"{name}.count"] = ragged.count.view.copy()
         for number, column in enumerate(ragged.values):
             arrays[f"{name}.{number}"] = column.view.copy()
+    arrays["passage_tokens"] = index.passages.length.view.copy()
     arrays["found"] = late.found.view.copy()
     arrays["length"] = lexical.length.view.copy()
     arrays["postings"] = np.sort(lexical.postings())
@@ -69,6 +70,7 @@ def unpack(index: ScopeIndex, numbers: Mapping[str, Any], arrays: Arrays) -> Non
     index.turns_total, index.hidden = numbers["turns"], numbers["hidden"]
     dense, lexical, late = index.passages.dense, index.passages.lexical, index.passages.late
     index.passages.replaced = int(np.count_nonzero(arrays["passages.0"] < 0))
+    index.passages.length.fill(arrays["passage_tokens"])
     late.found.fill(arrays["found"])
     late.turns = numbers["coded"]
     dense.fill(arrays["codes"])

@@ -67,6 +67,7 @@ def test_a_turn_matches_as_its_best_passage(turns: list[list[str]], query: str) 
                 assert ranked == ()
                 continue
             assert len(set(ranked)) == len(ranked)
+            assert got.passage_tokens[row] == len(parts[ranked[0]].split())
             assert max(ranked) < len(parts)
             if any(query in part for part in parts):
                 assert query in parts[ranked[0]]
