@@ -252,6 +252,20 @@ def test_bad_input_gets_a_clear_error(memory, call, complaint):
         call(memory)
 
 
+def test_a_question_about_a_past_week_is_about_that_week():
+    """Not about the newest of what matches."""
+    with HyMem(":memory:", llm=None, timezone="UTC") as memory:
+        for text, day in [
+            ("climbing with Theo", "2026-02-25"),
+            ("swimming with Kim", "2026-03-11"),
+        ]:
+            memory.add(f"I went {text} on Tuesday.", user_id="ana", timestamp=day)
+        memory.flush(user_id="ana")
+        for now, thing in [("2026-03-04", "climbing"), ("2026-03-18", "swimming")]:
+            hits = memory.search("What did I do last week?", user_id="ana", now=now)
+            assert thing in hits[0].text
+
+
 def test_times_out_of_order_naive_and_aware_are_sorted():
     with HyMem(":memory:", llm=None, timezone="UTC") as memory:
         memory.add("third", user_id="ana", timestamp="2026-03-03T00:00:00+00:00")

@@ -23,8 +23,8 @@ _RELATIVE = (
     r"brother|sister|mother|mom|mum|father|dad|son|daughter|husband|wife|partner|boyfriend|"
     r"girlfriend|friend|roommate|cousin|uncle|aunt|grandmother|grandma|grandfather|grandpa|boss"
 )
-# "June 30." is no age of June's.
-_NAME = rf"(?!(?:{'|'.join(MONTHS)}) \d)(?-i:[A-Z][a-z]+)"
+# "June 30." is no age of June's, "Saturday works for me" no job of Saturday's.
+_NAME = rf"(?!(?:{'|'.join(MONTHS)}) (?:\d|works)|\w+day\b)(?-i:[A-Z][a-z]+)"
 _OTHER = (
     rf"\b(?:(?P<other>my (?:{_RELATIVE}))(?: {_NAME})?|(?P<named>{_NAME}))"
     rf"(?:['’]s| is| has)?{_ADVERBS}"

@@ -47,9 +47,17 @@ def test_where_nothing_tells_the_year_the_words_and_the_time_of_saying_stay() ->
     assert statement.time == SAID
 
 
-def test_a_month_and_a_day_are_nobodys_age() -> None:
-    (statement,) = extract(("Mara", "We fly to Lisbon on July 10."))
-    assert (statement.subject, statement.attribute) == (None, None)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We fly to Lisbon on July 10.",
+        "Saturday works for me, I bring the tent.",
+        "June works for my brother Oskar as well.",
+    ],
+)
+def test_months_and_weekdays_are_nobody(text: str) -> None:
+    for statement in extract(("Mara", text)):
+        assert (statement.subject, statement.attribute) == (None, None)
 
 
 def test_a_fact_that_can_change_keeps_the_time_of_saying() -> None:
