@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from evals.history import History, Message
@@ -31,12 +32,14 @@ class Passage:
     day: str
     place: int
     cites: tuple[str, ...] = ()
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedSystem:
     """Passages ranked by ``method`` and shown best first until the budget is full.
 
+    ``windows`` adds every passage with its neighbours of the same session as a further key of it.
     ``headers=False`` leaves day lines and the block's frame out of the token count, as the anchors
     of the published protocol do.
     """
@@ -47,6 +50,7 @@ class RankedSystem:
     encoder: Encoder | None = None
     headers: bool = True
     stem: bool = False
+    windows: bool = False
 
     def load(self, history: History) -> RankedMemory:
         return RankedMemory(self, self.split(history))
@@ -61,9 +65,9 @@ class RankedMemory:
         self._tokens = count_many([passage.line for passage in passages])
         self._frame, *days = count_many([_block([]), *(passage.day for passage in passages)])
         self._day_tokens = days
-        if system.encoder is not None:
-            self._vectors = system.encoder.encode(keys)
-        self._lexical = Bm25(keys, stem=system.stem) if system.method != "dense" else None
+        self._keys = [_Keys(keys, system)]
+        if system.windows:
+            self._keys.append(_Keys(_windows(passages), system))
         self._last: tuple[str, NDArray[np.int64]] | None = None
 
     def order(self, question: str) -> NDArray[np.int64]:
@@ -73,17 +77,11 @@ class RankedMemory:
         return self._last[1]
 
     def _order(self, question: str) -> NDArray[np.int64]:
-        import numpy as np
 
-        method = self._system.method
-        dense = lexical = np.zeros(len(self._passages), np.float32)
-        if self._lexical is not None:
-            lexical = self._lexical.scores(question)
-        if method == "bm25":
-            return descending(lexical)[: int((lexical > 0).sum())]
-        if self._system.encoder is not None:
-            dense = self._vectors @ self._system.encoder.encode([question])[0]
-        return descending(dense) if method == "dense" else descending(fuse([dense, lexical]))
+        columns = [column for keys in self._keys for column in keys.scores(question)]
+        if self._system.method == "bm25":
+            return descending(columns[0])[: int((columns[0] > 0).sum())]
+        return descending(columns[0] if len(columns) == 1 else fuse(columns))
 
     def recall(self, question: str, budget: int) -> Recalled:
         headers = self._system.headers
@@ -120,6 +118,34 @@ class RankedMemory:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+class _Keys:
+    """Texts that stand for passages, matched as the system's method says."""
+
+    def __init__(self, texts: Sequence[str], system: RankedSystem) -> None:
+        self._encoder = system.encoder if system.method != "bm25" else None
+        self._vectors = self._encoder.encode(texts) if self._encoder else None
+        self._lexical = Bm25(texts, stem=system.stem) if system.method != "dense" else None
+
+    def scores(self, question: str) -> list[NDArray[np.float32]]:
+        """One column of scores for each way to match."""
+        columns = []
+        if self._encoder is not None and self._vectors is not None:
+            columns.append(self._vectors @ self._encoder.encode([question])[0])
+        if self._lexical is not None:
+            columns.append(self._lexical.scores(question))
+        return columns
+
+
+def _windows(passages: Sequence[Passage]) -> list[str]:
+    """Each passage's key between those of its neighbours in the same session."""
+    keys = ["", *(passage.key for passage in passages), ""]
+    sessions = [None, *(passage.session for passage in passages), None]
+    return [
+        "\n".join(keys[near] for near in (at - 1, at, at + 1) if sessions[near] == sessions[at])
+        for at in range(1, len(passages) + 1)
+    ]
 
 
 class FullContext:
@@ -257,7 +283,14 @@ def longmemeval_encoder_rows(encoder: Encoder) -> list[RankedSystem]:
 def turn_passages(history: History) -> list[Passage]:
     """One passage a message, under its day."""
     return [
-        Passage(_key(message), _line(message), (message.id,), _day(message), place)
+        Passage(
+            _key(message),
+            _line(message),
+            (message.id,),
+            _day(message),
+            place,
+            session=message.session,
+        )
         for place, message in enumerate(history.messages)
     ]
 
@@ -286,6 +319,33 @@ def chunk_passages(history: History) -> list[Passage]:
         )
         for place, group in enumerate(groups)
     ]
+
+
+def piece_passages(history: History, most: int = 128) -> list[Passage]:
+    """Every message in pieces of at most ``most`` tokens, long ones cut anywhere. Only a message of
+    one piece is there verbatim."""
+    from snn_encoder.tokenizer import load_tokenizer
+
+    texts = [message.text for message in history.messages]
+    encodings = load_tokenizer().encode_batch(texts, add_special_tokens=False)
+    passages: list[Passage] = []
+    for message, found in zip(history.messages, encodings, strict=True):
+        ends = [end for _, end in found.offsets[most - 1 :: most]]
+        ends = [*(end for end in ends if end < len(message.text)), len(message.text)]
+        for start, end in pairwise([0, *ends]):
+            piece = replace(message, text=message.text[start:end].strip())
+            whole = (message.id,) if len(ends) == 1 else ()
+            passages.append(
+                Passage(
+                    _key(piece),
+                    _line(piece),
+                    whole,
+                    _day(message),
+                    len(passages),
+                    session=message.session,
+                )
+            )
+    return passages
 
 
 def summary_passages(history: History) -> list[Passage]:

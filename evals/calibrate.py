@@ -1,300 +1,341 @@
-"""Fit the constants of ``hymem/calibration.py`` on the development half, and print them.
+"""Fit the constants of ``hymem/calibration.py`` to the development collections, and write them.
 
     python -m evals.calibrate --data FOLDER
 
-Three small models, each on top of the one before: relevance of a turn (listwise softmax loss over a
-question's candidates, then Platt scaling), "nothing found" (own against foreign questions), and
-whether the light tier suffices. LOCOMO counts with raw turns alone, with offline units and with the
-data's observations; LongMemEval with the user's turns, every fourth question with offline units.
+Five small models, each on top of the one before: what chance brings; the relevance of a turn
+(listwise, every collection counting alike); whether anything is found (own against foreign
+questions, in scopes of ten turns to a hundred thousand); the probability that a turn is evidence;
+and whether the best few turns suffice.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.data import Locomo, is_development, load_locomo, open_longmemeval, stream_longmemeval
+from evals.collections import COLLECTIONS, Memory, Question, load
+from evals.collections.base import dice
+from evals.collections.scopes import SIZES, merged, resized
 from evals.encoders import load_encoder
-from evals.gate import Trial, run_trials
-from evals.history import locomo_history, longmemeval_history
-from evals.longmemeval import user_evidence
-from evals.systems import HyMemMemory, HyMemSystem
-from hymem import Config, calibration, ranking
-from hymem.features import NAMES
+from evals.examples import Example, constants, example, fit, loaded, logistic
+from evals.results import measured_code
+from evals.systems import HyMemMemory
+from hymem import calibration, ranking
+from hymem.features import SHORT
 from hymem.types import Encoder, Scope
 
 Floats = NDArray[np.float64]
 
-CANDIDATES = 180
-RIDGE = 1e-3
-# LongMemEval has a tenth of LOCOMO's examples for the model of first-person questions and is the
-# only data of its kind, so each counts this often.
-LONGMEMEVAL_WEIGHT = 3
-# Every so manieth question that names a speaker also counts there, lest words weigh too little.
-NAMED_STEP = 6
-# Too few of the questions name a date to fit its weight: enough to decide between equal matches.
-TIME = 1.5
-# Foreign questions name nobody of the memory they are asked of, which alone would tell them. So
-# every so manieth is also asked with the names of those who speak there: some questions that
-# nothing answers are about somebody known.
-RENAMED_STEP = 3
-# Share of foreign questions, by their own names, that must come back empty: above the promised .80,
-# as far as own questions hardly suffer.
-FOREIGN_EMPTY = 0.85
-# Tokens that the gate may spend, as a share of always-deep's; the promise is .40.
-GATE_TOKENS = 0.365
+LATE = ("dense", "late", "dense_window", "late_window", "coverage", "named", "time")
+PLAIN = ("dense", "dense_window", "coverage", "coverage_window", "named", "time")
+# What may be known of a question's best matches: without token codes, with words or vectors alone.
+MEASURED = ("late+dense+coverage", "dense+coverage", "late+dense", "dense", "coverage")
+# Too few of the questions name a date to fit its weight: enough to decide between near matches,
+# less than LOCOMO's own questions would give it (3.2).
+TIME = 2.0
+# Memories of a collection that are looked at, every so manieth: long haystacks take long to load.
+STEPS = {"longmemeval": 12, "long replies": 4, "allusions": 2, "preferences": 2, "meetings": 2}
+# Collections of questions that one memory answers and another does not. Meetings are of a kind
+# (many design a remote control), so a foreign question may well have an answer; and what a message
+# alludes to, or a request has to do with a taste, is no question of found or not found.
+ASKING = ("locomo", "longmemeval")
+PER_SIZE = 60  # own questions a collection and size, and as many foreign ones
+# Share of own questions that must count as found.
+OWN_FOUND = 0.985
+# Share of the questions whose evidence a full block of 1,000 tokens holds that an adaptive one must
+# hold as well.
+KEPT = 0.98
+BUDGET = 1000
+EXPENDABLE = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15)
+Opened = tuple[Memory, HyMemMemory]
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A question's candidates. ``values``: ``float64[m, len(NAMES)]``; ``relevant``: ``bool[m]``;
-    ``presence``: as in ``ranking.presence``."""
+class Asked:
+    """A question put to a memory, its own or not, in a scope of ``turns`` turns."""
 
-    values: Floats
-    relevant: NDArray[np.bool_]
+    collection: str
+    own: bool
+    turns: int
     presence: dict[str, float]
-
-    @property
-    def named(self) -> bool:
-        return bool(self.values[:, NAMES.index("named")].any())
-
-    @property
-    def logits(self) -> Floats:
-        """By the constants now in force."""
-        chosen = calibration.RELEVANCE_NAMED if self.named else calibration.RELEVANCE
-        result: Floats = self.values @ np.array([chosen[n] for n in NAMES]) + chosen["bias"]
-        return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", help="folder of the benchmark data (default: HYMEM_DATA)")
+    parser.add_argument("--data", type=Path, help="folder of the data (default: HYMEM_DATA)")
     parser.add_argument("--encoder", default="spiking")
+    parser.add_argument("--out", type=Path, default=Path(str(calibration.__file__)))
     options = parser.parse_args()
     encoder = load_encoder(options.encoder)
-    locomo = _development(load_locomo(options.data))
-    _note(f"LOCOMO with {encoder.version}")
-    own, foreign, renamed = locomo_examples(encoder, locomo)
-    _note("LongMemEval")
-    first_person = list(longmemeval_examples(encoder, options.data))
-    everyone = [one for examples in own.values() for one in examples]
-    fit_relevance(everyone, first_person)
-    fit_found([*everyone, *LONGMEMEVAL_WEIGHT * first_person], foreign, renamed)
-    _note("light and deep tiers")
-    system = HyMemSystem("calibration", encoder, Config(gate="score"))
-    fit_gate(own["offline"], list(run_trials(system, locomo)))
-    print(_constants())
+    memories = {name: read(name, options.data) for name in COLLECTIONS}
+    with ExitStack() as stack:
+        opened = {
+            name: [(memory, stack.enter_context(loaded(memory, encoder))) for memory in part]
+            for name, part in memories.items()
+        }
+        values = calibrated(opened, encoder)
+    options.out.write_text(source(values, memories, encoder), encoding="utf-8")
+    _note(f"written: {options.out}")
 
 
-# -- examples ------------------------------------------------------------------------------------
+def read(name: str, data: Path | None) -> list[Memory]:
+    """The memories of a collection that are looked at."""
+    return list(islice(load(name, data).memories, 0, None, STEPS.get(name, 1)))
 
 
-def locomo_examples(
-    encoder: Encoder, locomo: Locomo
-) -> tuple[dict[str, list[Example]], list[Example], list[Example]]:
-    """Own questions by kind of unit; the next conversation's questions; and every so manieth of
-    those with the names of this conversation's speakers."""
-    own: dict[str, list[Example]] = {"raw": [], "offline": [], "given": []}
-    foreign: list[Example] = []
-    renamed: list[Example] = []
-    for index, conversation in enumerate(locomo.conversations):
-        other = locomo.conversations[(index + 1) % len(locomo.conversations)]
-        for kind, examples in own.items():
-            system = HyMemSystem(
-                kind, encoder, Config(), given_facts=kind == "given", extract=kind != "raw"
-            )
-            memory = system.load(locomo_history(conversation))
-            examples += [
-                example(memory, question.text, set(question.evidence))
-                for question in conversation.questions
-                if question.category < 5 and question.evidence
+def calibrated(
+    opened: Mapping[str, Sequence[Opened]], encoder: Encoder, sizes: Sequence[int] = SIZES
+) -> dict[str, Any]:
+    """All constants of ``hymem.calibration``."""
+    _note("chance")
+    values: dict[str, Any] = chance(opened)
+    with constants(**values):
+        _note("relevance")
+        examples = {
+            name: [
+                example(hymem, question) for memory, hymem in part for question in memory.questions
             ]
-            texts = [question.text for question in other.questions if question.category < 5]
-            foreign += [example(memory, text, set()) for text in texts]
-            names = dict(zip(other.speakers, conversation.speakers, strict=True))
-            renamed += [
-                example(memory, _rename(text, names), set()) for text in texts[::RENAMED_STEP]
-            ]
-            memory.close()
-    return own, foreign, renamed
+            for name, part in opened.items()
+        }
+        values["LATE"] = fit(examples, LATE) | {"time": TIME}
+        plain = {name: [one.without_late() for one in part] for name, part in examples.items()}
+        values["PLAIN"] = fit(plain, PLAIN) | {"time": TIME}
+        _note("found")
+        values |= fit_found(ask_everyone(opened, encoder, sizes))
+    with constants(**values):
+        values |= fit_relevant(examples)
+    with constants(**values):
+        values |= fit_sufficient(examples)
+        _note("adaptive")
+        values |= fit_expendable(opened)
+    return values
 
 
-def _rename(text: str, names: Mapping[str, str]) -> str:
-    for old, new in names.items():
-        text = re.sub(rf"\b{re.escape(old)}\b", new, text)
-    return text
+def chance(opened: Mapping[str, Sequence[Opened]]) -> dict[str, float]:
+    """Mean and spread of unrelated turns' matches, length taken off."""
+    dense: list[tuple[float, float]] = []
+    late: list[float] = []
+    for part in opened.values():
+        for memory, hymem in part[:5]:
+            retriever = hymem.hymem._parts.retriever
+            for question in memory.questions[:20]:
+                found, _ = retriever.examine(
+                    Scope(hymem.user_id),
+                    question.text,
+                    candidates=1,
+                    vector=retriever.encode(question.text),
+                    now=hymem.now,
+                )
+                here = found.dense[found.sample].astype(np.float64)
+                length = np.log(found.passage_tokens[found.sample] + SHORT)
+                off = length - length.mean()
+                slope = float(off @ here) / max(float(off @ off), 1e-9)
+                dense.append((float(here.mean()), float((here - slope * off).std())))
+                late.append(float(found.late[found.sample].mean()))
+    mean, spread = np.mean(dense, axis=0).tolist()
+    return {"DENSE_MEAN": mean, "DENSE_SPREAD": spread, "LATE_MEAN": float(np.mean(late))}
 
 
-def longmemeval_examples(encoder: Encoder, data: str | None) -> Iterator[Example]:
-    questions = stream_longmemeval(open_longmemeval("s", data))
-    for number, question in enumerate(questions):
-        turns, _ = user_evidence(question)
-        if question.abstention or not turns or not is_development(question.id):
-            continue
-        system = HyMemSystem("lme", encoder, Config(), extract=number % 4 == 0)
-        memory = system.load(longmemeval_history(question, ("user",)))
-        yield example(memory, question.text, turns)
-        memory.close()
+# -- found or not found --------------------------------------------------------------------------
 
 
-def example(memory: HyMemMemory, question: str, evidence: set[str]) -> Example:
-    """What the retriever knows of a question's candidates, and which of them are evidence."""
-    retriever = memory.hymem._parts.retriever
-    found, items = retriever.examine(
-        Scope(memory.user_id),
-        question,
-        candidates=CANDIDATES,
-        vector=retriever.encode(question),
-        now=memory.now,
-    )
-    relevant = [
-        not evidence.isdisjoint(memory.messages(found.sources[row])) for row in items.rows.tolist()
+def ask_everyone(
+    opened: Mapping[str, Sequence[Opened]], encoder: Encoder, sizes: Sequence[int]
+) -> list[Asked]:
+    """Own and foreign questions in scopes of every size."""
+    asked: list[Asked] = []
+    for name in ASKING:
+        part = opened[name]
+        for at, (memory, hymem) in enumerate(part):
+            others = [q for other, _ in (*part[:at], *part[at + 1 :]) for q in other.questions]
+            roll = dice("asked", memory.history.id)
+            own = roll.sample(memory.questions, min(len(memory.questions), 4 * PER_SIZE))
+            foreign = roll.sample(others, min(len(others), max(len(own), 4)))
+            asked += _ask(name, hymem, own, foreign)
+            for size in sizes:
+                for question in roll.sample(own, min(len(own), max(PER_SIZE // len(part), 1))):
+                    if size < len(memory.history.messages):
+                        with loaded(resized(memory, question, size), encoder) as small:
+                            asked += _ask(name, small, [question], [roll.choice(others)])
+    memories = {name: [memory for memory, _ in part] for name, part in opened.items()}
+    for size in sizes:
+        if large := merged(memories, size, ASKING):
+            whole, own, foreign = large
+            with loaded(whole, encoder) as all_in_one:
+                asked += _ask("merged", all_in_one, own, foreign)
+    return asked
+
+
+def _ask(
+    name: str, hymem: HyMemMemory, own: Sequence[Question], foreign: Sequence[Question]
+) -> list[Asked]:
+    turns = hymem.hymem.status(user_id=hymem.user_id).turns
+    return [
+        Asked(name, is_own, turns, example(hymem, question).presence)
+        for is_own, questions in ((True, own), (False, foreign))
+        for question in questions
     ]
-    return Example(
-        items.values,
-        np.array(relevant, bool),
-        ranking.presence(found, items),
+
+
+def fit_found(asked: Sequence[Asked]) -> dict[str, Any]:
+    """The models of "found", and the probability from which on something is."""
+    own = np.array([one.own for one in asked])
+    weights = np.where(own, 1 / own.sum(), 1 / (~own).sum())
+    found: dict[str, dict[str, float]] = {}
+    for measured in MEASURED:
+        names = (*measured.split("+"), "named", "turns")
+        inputs = np.array([[one.presence[name] for name in names] for one in asked])
+        bias, *slopes = logistic(inputs, own, weights).tolist()
+        found[measured] = dict(zip(names, slopes, strict=True)) | {"bias": bias}
+    values: dict[str, Any] = {"FOUND": found}
+    with constants(FOUND=found):
+        chances = np.array([ranking.confidence_of(one.presence) for one in asked])
+    values["FOUND_AT"] = float(np.quantile(chances[own], 1 - OWN_FOUND))
+    kept = np.mean(chances[~own] < values["FOUND_AT"])
+    _note(f"found: of {len(asked)} questions, foreign ones declined {kept:.3f}")
+    for size in (*SIZES, 10**9):
+        here = np.array([size / 3.2 < one.turns <= size * 3.2 for one in asked])
+        if here.any():
+            declined = np.mean(chances[here & ~own] < values["FOUND_AT"])
+            accepted = np.mean(chances[here & own] >= values["FOUND_AT"])
+            _note(f"  about {size} turns: own {accepted:.3f}, foreign {declined:.3f}")
+    return values
+
+
+# -- what is evidence, and what suffices ---------------------------------------------------------
+
+
+def fit_relevant(examples: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
+    """The probability that a turn is evidence, from its share and whether anything is found."""
+    inputs, labels, weights = [], [], []
+    for part in examples.values():
+        for one in part:
+            scores = ranking.scores(one.items)
+            share = ranking.log_share(scores)
+            found = ranking.logit(ranking.confidence_of(one.presence))
+            inputs.append(np.column_stack([share, np.full(len(share), found)]))
+            evidence = np.zeros(len(share), bool)
+            evidence[one.evidence] = True
+            labels.append(evidence)
+            weights.append(np.full(len(share), 1 / len(part)))
+    fitted = logistic(np.concatenate(inputs), np.concatenate(labels), np.concatenate(weights))
+    bias, share, found = fitted.tolist()
+    return {"RELEVANT": {"share": share, "found": found, "bias": bias}}
+
+
+def fit_sufficient(examples: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
+    """The probability that the best ``ranking.LIGHT_RANKS`` turns hold all the evidence."""
+    inputs, labels, weights = [], [], []
+    for part in examples.values():
+        for one in part:
+            scores = ranking.scores(one.items)
+            chances = ranking.relevance(scores, ranking.confidence_of(one.presence))
+            best = np.argsort(-scores, kind="stable")[: ranking.LIGHT_RANKS]
+            inputs.append(list(ranking.sufficiency(chances).values()))
+            labels.append(not one.missing and set(one.evidence.tolist()) <= set(best.tolist()))
+            weights.append(1 / len(part))
+    bias, top, tail = logistic(np.array(inputs), np.array(labels), np.array(weights)).tolist()
+    return {"SUFFICIENT": {"top": top, "tail": tail, "bias": bias}}
+
+
+def fit_expendable(opened: Mapping[str, Sequence[Opened]]) -> dict[str, Any]:
+    """The largest share of the expected evidence that an adaptive budget may leave out so that
+    ``KEPT`` of the questions answered by a full one still are."""
+    full: list[tuple[bool, int]] = []
+    less: dict[float, list[tuple[bool, int]]] = {step: [] for step in EXPENDABLE}
+    for name in ASKING:
+        for memory, hymem in opened[name]:
+            for question in memory.questions[:40]:
+                evidence = set(question.evidence)
+                recalled = hymem.recall(question.text, BUDGET)
+                full.append((evidence <= recalled.messages, recalled.tokens))
+                for step in EXPENDABLE:
+                    with constants(EXPENDABLE=step):
+                        recalled = hymem.recall(question.text, BUDGET, adaptive=True)
+                    less[step].append((evidence <= recalled.messages, recalled.tokens))
+    best = EXPENDABLE[0]
+    for step, outcomes in less.items():
+        kept = sum(held for held, _ in outcomes) / max(sum(held for held, _ in full), 1)
+        share = sum(size for _, size in outcomes) / sum(size for _, size in full)
+        _note(f"adaptive, {step}: {kept:.3f} kept at {share:.3f} of the tokens")
+        if kept >= KEPT:
+            best = step
+    return {"EXPENDABLE": best}
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+_HEAD = '''"""Constants of the scores (`hymem.ranking`, `hymem.features`), written by
+``python -m evals.calibrate``. Change them by running it, not by hand.
+
+Fitted at commit {commit} with the encoder {encoder}
+{collections}
+"""
+
+from __future__ import annotations
+
+'''
+_ABOUT = {
+    "DENSE_MEAN": "What an unrelated turn has by chance: mean and spread of its cosine to a "
+    "question, and the\n# mean of late interaction; with the default encoder.",
+    "LATE": "Log-odds that a turn holds part of the answer, against the other turns: for encoders "
+    "with token\n# codes, and for those without.",
+    "FOUND": "Log-odds that memory holds anything on the question, by what is measured; and the "
+    "probability\n# from which on that counts as found: {own:.1%} of own questions reach it.",
+    "RELEVANT": "Log-odds that a turn is evidence, from its share of the scores and whether "
+    "anything is found.",
+    "SUFFICIENT": "Log-odds that the best few turns hold all the evidence; below the probability "
+    "GATE, which is set\n# and not fitted, the deep tier is asked.",
+    "EXPENDABLE": "Share of the evidence expected in a full block that an adaptive one leaves out.",
+}
+
+
+def source(
+    values: Mapping[str, Any], memories: Mapping[str, Sequence[Memory]], encoder: Encoder
+) -> str:
+    """The text of ``hymem/calibration.py``."""
+    told = ", ".join(
+        f"{name} ({sum(len(memory.questions) for memory in part)} questions)"
+        for name, part in memories.items()
     )
-
-
-# -- fitting -------------------------------------------------------------------------------------
-
-
-def fit_relevance(locomo: Sequence[Example], first_person: Sequence[Example]) -> None:
-    """Weights and bias of both relevance models, set in ``hymem.calibration``."""
-    named = [one for one in locomo if one.named]
-    others = [one for one in locomo if not one.named]
-    first_person = [*others, *LONGMEMEVAL_WEIGHT * list(first_person), *named[::NAMED_STEP]]
-    sets = {"RELEVANCE_NAMED": named, "RELEVANCE": first_person}
-    for name, examples in sets.items():
-        weights = listwise([one for one in examples if one.relevant.any()])
-        logits = np.concatenate([one.values @ weights for one in examples])
-        relevant = np.concatenate([one.relevant for one in examples])
-        bias, slope = logistic(logits[:, None], relevant)
-        model = dict(zip(NAMES, (weights * slope).tolist(), strict=True))
-        model |= {"time": TIME, "bias": bias}
-        getattr(calibration, name).update(model)
-        _note(f"{name}: {len(examples)} questions")
-
-
-def fit_found(
-    own: Sequence[Example], foreign: Sequence[Example], renamed: Sequence[Example]
-) -> None:
-    """The model of "nothing found", its bias set so that ``FOREIGN_EMPTY`` come back empty."""
-    examples = [*own, *foreign, *renamed]
-    inputs = np.array([list(one.presence.values()) for one in examples])
-    is_own = np.arange(len(examples)) < len(own)
-    _, *weights = logistic(inputs, is_own)
-    odds = inputs @ np.array(weights)
-    is_foreign = slice(len(own), len(own) + len(foreign))
-    bias = -float(np.quantile(odds[is_foreign], FOREIGN_EMPTY))
-    names = [*examples[0].presence, "bias"]
-    calibration.FOUND.update(zip(names, [*weights, bias], strict=True))
-    _note(f"own questions that come back empty: {np.mean(odds[is_own] + bias < 0):.3f}")
-
-
-def fit_gate(examples: Sequence[Example], trials: Sequence[Trial]) -> None:
-    """The model of "light suffices", and the threshold at which the gate spends ``GATE_TOKENS``."""
-    inputs = np.array([list(ranking.sufficiency(one.logits).values()) for one in examples])
-    light_right = np.array([trial.light_right for trial in trials])
-    bias, *weights = logistic(inputs, light_right)
-    names = list(ranking.sufficiency(examples[0].logits))
-    calibration.SUFFICIENT.update(dict(zip(names, weights, strict=True)) | {"bias": bias})
-    scores = ranking.probability(inputs @ np.array(weights) + bias)
-    light = np.array([trial.light_tokens for trial in trials])
-    deep = np.array([trial.deep_tokens for trial in trials])
-    for threshold in np.sort(scores)[::-1]:
-        goes_deep = scores < threshold
-        share = np.where(goes_deep, deep, light).sum() / deep.sum()
-        if share <= GATE_TOKENS:
-            break
-    kept = np.where(goes_deep, [t.deep_right for t in trials], light_right).sum()
-    kept = kept / sum(t.deep_right for t in trials)
-    calibration.GATE = float(threshold)
-    _note(f"gate: {share:.3f} of deep's tokens, {kept:.3f} of its all-evidence rate")
-
-
-def listwise(examples: Sequence[Example], steps: int = 40) -> Floats:
-    """Weights, ``float64[len(NAMES)]``, that minimise the mean cross-entropy between the softmax of
-    a question's scores and its evidence: Newton's method with step halving, on scaled features."""
-    scale = np.concatenate([one.values for one in examples]).std(axis=0)
-    scale[scale == 0] = 1.0
-    lists = [(one.values / scale, one.relevant / one.relevant.sum()) for one in examples]
-    weights = np.zeros(len(scale))
-    loss, gradient, hessian = _listwise_loss(lists, weights)
-    for _ in range(steps):
-        step = np.linalg.solve(hessian, gradient)
-        size = 1.0
-        while (new := _listwise_loss(lists, weights - size * step))[0] > loss and size > 1e-6:
-            size /= 2
-        weights = weights - size * step
-        gain, (loss, gradient, hessian) = loss - new[0], new
-        if gain < 1e-7:
-            break
-    result: Floats = weights / scale
-    return result
-
-
-def _listwise_loss(
-    lists: Sequence[tuple[Floats, Floats]], weights: Floats
-) -> tuple[float, Floats, Floats]:
-    """The loss of ``listwise`` with its gradient and Hessian."""
-    loss = RIDGE * float(weights @ weights)
-    gradient = 2 * RIDGE * weights
-    hessian = 2 * RIDGE * np.eye(len(weights))
-    for values, target in lists:
-        logits = values @ weights
-        logits = logits - logits.max()
-        share = np.exp(logits)
-        total = share.sum()
-        share /= total
-        mean = share @ values
-        loss += float(np.log(total) - target @ logits) / len(lists)
-        gradient = gradient + (mean - target @ values) / len(lists)
-        hessian += ((values * share[:, None]).T @ values - np.outer(mean, mean)) / len(lists)
-    return loss, gradient, hessian
-
-
-def logistic(inputs: Floats, labels: NDArray[np.bool_], steps: int = 50) -> list[float]:
-    """Bias and weights of a logistic regression, by Newton's method.
-
-    ``inputs``: ``float64[n, k]``; ``labels``: ``bool[n]``. A small ridge keeps it finite."""
-    design = np.column_stack([np.ones(len(inputs)), inputs])
-    weights = np.zeros(design.shape[1])
-    ridge = 1e-6 * len(design) * np.eye(design.shape[1])
-    for _ in range(steps):
-        chance = 1 / (1 + np.exp(-design @ weights))
-        gradient = design.T @ (chance - labels) + ridge @ weights
-        hessian = (design.T * (chance * (1 - chance))) @ design + ridge
-        step = np.linalg.solve(hessian, gradient)
-        weights -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return [float(weight) for weight in weights]
-
-
-# -- printing ------------------------------------------------------------------------------------
-
-
-def _development(locomo: Locomo) -> Locomo:
-    chosen = tuple(one for one in locomo.conversations if is_development(one.id))
-    return replace(locomo, conversations=chosen)
-
-
-def _constants() -> str:
-    """The constants now in force, as the second part of ``hymem/calibration.py``."""
+    lines = _wrapped(f"on the development collections of ``evals``: {told}.")
+    head = _HEAD.format(
+        commit=(measured_code()["commit"] or "unknown")[:10],
+        encoder=encoder.version,
+        collections=lines,
+    )
+    order = ["DENSE_MEAN", "DENSE_SPREAD", "LATE_MEAN", "LATE", "PLAIN", "FOUND"]
+    order += ["FOUND_AT", "RELEVANT", "SUFFICIENT", "GATE", "EXPENDABLE"]
     parts = []
-    for name in ("RELEVANCE_NAMED", "RELEVANCE", "FOUND", "SUFFICIENT"):
-        model = getattr(calibration, name)
-        body = "".join(f'    "{key}": {number:.4f},\n' for key, number in model.items())
-        parts.append(f"{name} = {{\n{body}}}\n")
-    return "".join([*parts, f"GATE = {calibration.GATE:.4f}"])
+    for name in order:
+        if name in _ABOUT:
+            parts.append(f"# {_ABOUT[name].format(own=OWN_FOUND)}\n")
+        value = values.get(name, getattr(calibration, name))
+        parts.append(f"{name} = {_literal(value)}\n")
+    return head + "".join(parts)
+
+
+def _literal(value: Any, indent: str = "") -> str:
+    if not isinstance(value, Mapping):
+        return f"{value:.4f}"
+    inner = indent + "    "
+    body = "".join(f'{inner}"{key}": {_literal(item, inner)},\n' for key, item in value.items())
+    return f"{{\n{body}{indent}}}"
+
+
+def _wrapped(text: str) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, 98))
 
 
 def _note(text: str) -> None:

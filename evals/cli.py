@@ -29,6 +29,7 @@ examples:
   hymem-eval retrieval longmemeval --encoder minilm
   hymem-eval show evals/results/locomo-spiking.json
   hymem-eval gate                                 light, deep and the gate, no model
+  hymem-eval transfer --beside minilm             talk that chose no constant
   hymem-eval generate locomo --system hymem --model gpt-4.1-mini --dry-run
   hymem-eval generate locomo --system hymem --model gpt-4.1-mini --max-usd 5 --out hymem.jsonl
   hymem-eval score hymem.jsonl --judge gpt-4.1-mini --runs 3
@@ -118,6 +119,31 @@ def _gate(arguments: argparse.Namespace) -> None:
         given_facts=arguments.observations,
     )
     print(tables.show_gate(result.rows, result.extra["quality"]))
+    _save(result, arguments.out)
+
+
+def _transfer(arguments: argparse.Namespace) -> None:
+    from evals import transfer
+    from evals.collections import COLLECTIONS
+    from evals.encoders import cached, load_encoder
+    from evals.results import Result
+
+    names = arguments.collections or list(COLLECTIONS)
+    encoder = cached(load_encoder(arguments.encoder), arguments.cache)
+    others = {name: cached(load_encoder(name), arguments.cache) for name in arguments.beside}
+
+    def told(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    rows = transfer.rows_of(list(transfer.measure(names, encoder, others, arguments.data, told)))
+    print(transfer.show(rows, names))
+    result = Result(
+        "retrieval",
+        transfer.TRANSFER_VERSION,
+        load_locomo(arguments.data).file,
+        {"encoder": arguments.encoder, "encoder version": encoder.version, "collections": names},
+        rows,
+    )
     _save(result, arguments.out)
 
 
@@ -226,6 +252,15 @@ def _parser() -> argparse.ArgumentParser:
     gate = _verb(verbs, "gate", _gate, "light, deep and the gate on LOCOMO, without a model")
     gate.add_argument("--observations", action="store_true", help="the data's facts as units")
     _encoder_options(gate)
+
+    transfer = _verb(
+        verbs, "transfer", _transfer, "development collections, constants of the others alone"
+    )
+    transfer.add_argument("--collections", nargs="+", metavar="NAME", help="two or more of them")
+    transfer.add_argument(
+        "--beside", nargs="*", default=(), metavar="ENCODER", help="further encoders of baselines"
+    )
+    _encoder_options(transfer)
 
     show = verbs.add_parser("show", help="print the tables of a result file")
     show.set_defaults(run=_show)

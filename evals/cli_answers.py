@@ -178,7 +178,7 @@ def build_answerer(
 ) -> Answerer:
     """The system of the command line with its model. Raises ``DataError``."""
     from evals.answerers import ContextAnswerer, HyMemAnswerer, OfflineAnswerer
-    from evals.encoders import CachedEncoder, load_encoder
+    from evals.encoders import cached, load_encoder
 
     if arguments.system in ADAPTERS:
         from evals.mem0 import Mem0System
@@ -186,7 +186,7 @@ def build_answerer(
         system: System = Mem0System(folder)
         encoder: Encoder = load_encoder(arguments.encoder)
     else:
-        encoder = CachedEncoder(load_encoder(arguments.encoder), arguments.cache)
+        encoder = cached(load_encoder(arguments.encoder), arguments.cache)
         if arguments.system in OWN:
             from hymem import Config
 

@@ -118,6 +118,28 @@ class CachedEncoder:
         self._known += len(new) // 16
 
 
+class CachedTokenCoder(CachedEncoder):
+    """The same for an encoder with token codes, which it passes on."""
+
+    def __init__(self, encoder: Encoder, folder: str | Path | None = None) -> None:
+        from hymem.types import TokenCoder
+
+        super().__init__(encoder, folder)
+        if not isinstance(encoder, TokenCoder):
+            raise TypeError(f"{encoder.name} has no token codes")
+        self.vocabulary = encoder.vocabulary
+        self.token_ids, self.token_codes = encoder.token_ids, encoder.token_codes
+        self.token_weights = encoder.token_weights
+
+
+def cached(encoder: Encoder, folder: str | Path | None = None) -> CachedEncoder:
+    """``encoder`` with its vectors kept in ``folder``, and with token codes if it has any."""
+    from hymem.types import TokenCoder
+
+    kind = CachedTokenCoder if isinstance(encoder, TokenCoder) else CachedEncoder
+    return kind(encoder, folder)
+
+
 def load_encoder(name: str) -> Encoder:
     """``minilm``; ``spiking`` (HyMem's default) or ``spiking:FOLDER_OR_TIER``; or
     ``st:MODEL`` for a Sentence Transformers model, static ones included.

@@ -14,7 +14,7 @@ from evals.data import Locomo, LocomoQuestion, is_development
 from evals.history import History, locomo_history
 from evals.locomo import with_evidence
 from evals.results import HALVES, Row, row_of
-from evals.systems import HyMemMemory, HyMemSystem
+from evals.systems import HyMemSystem
 
 ANSWERABLE = (1, 2, 3, 4)
 CURVE_POINTS = 21
@@ -40,7 +40,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Emptiness:
-    """Whether a memory returned nothing for a question, its own or another conversation's."""
+    """Whether a memory found nothing for a question, its own or another conversation's."""
 
     question: str
     own: bool
@@ -50,14 +50,13 @@ class Emptiness:
 def run_trials(
     system: HyMemSystem, locomo: Locomo, advance: Callable[[], object] = lambda: None
 ) -> Iterator[Trial]:
-    """Ask every answerable question of its own conversation's memory, once per tier and once with
-    the ``score`` gate free to choose. Each recall may use ``config.deep_tokens`` tokens."""
-    budget = system.config.deep_tokens
+    """Ask every answerable question of its own conversation's memory, once per tier: a block of
+    ``config.light_tokens`` and one of ``config.deep_tokens``."""
     for conversation in locomo.conversations:
         with _Tiers(system, locomo_history(conversation)) as tiers:
             for question in with_evidence(conversation):
                 if question.category in ANSWERABLE:
-                    yield tiers.trial(question, budget)
+                    yield tiers.trial(question)
                 advance()
 
 
@@ -74,28 +73,22 @@ def run_emptiness(
             for source, own in ((conversation, True), (other, False)):
                 for question in source.questions:
                     if question.category in ANSWERABLE:
-                        text = memory.recall(question.text, 1000).text
-                        yield Emptiness(question.id, own, not text)
+                        found = bool(memory.recall(question.text, 1000).trace["found"])
+                        yield Emptiness(question.id, own, not found)
                     advance()
         finally:
             memory.close()
 
 
 class _Tiers:
-    """One conversation loaded three times: light alone, deep alone, and gated."""
+    """One conversation, recalled with the light tier's budget, with the deep one's, and with that
+    of the tier which the gate chooses."""
 
     def __init__(self, system: HyMemSystem, history: History) -> None:
         from hymem.tokens import count_many
 
-        config = replace(system.config, gate="score")
-        configs = {
-            "light": replace(config, deep=False),
-            "deep": replace(config, light=False),
-            "gate": config,
-        }
-        self._memories: dict[str, HyMemMemory] = {
-            name: replace(system, config=config).load(history) for name, config in configs.items()
-        }
+        self._config = system.config
+        self._memory = system.load(history)
         self._full = sum(
             count_many([f"{message.speaker}: {message.text}" for message in history.messages])
         )
@@ -104,27 +97,27 @@ class _Tiers:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for memory in self._memories.values():
-            memory.close()
+        self._memory.close()
 
-    def trial(self, question: LocomoQuestion, budget: int) -> Trial:
-        seen = {name: m.recall(question.text, budget) for name, m in self._memories.items()}
-        right = {
-            name: set(question.evidence) <= set(recalled.messages)
-            for name, recalled in seen.items()
-        }
+    def trial(self, question: LocomoQuestion) -> Trial:
+        light = self._memory.recall(question.text, self._config.light_tokens)
+        deep = self._memory.recall(question.text, self._config.deep_tokens)
+        chosen = deep if light.tier == "deep" else light
+        light_right, deep_right, right = (
+            set(question.evidence) <= set(recalled.messages) for recalled in (light, deep, chosen)
+        )
         return Trial(
             question.id,
             question.category,
-            right["light"],
-            right["deep"],
-            right["gate"],
-            seen["light"].tokens,
-            seen["deep"].tokens,
-            seen["gate"].tokens,
+            light_right,
+            deep_right,
+            right,
+            light.tokens,
+            deep.tokens,
+            chosen.tokens,
             self._full,
-            seen["gate"].tier != "light",
-            float(seen["gate"].trace.get("score", 0.0)),
+            chosen is deep,
+            float(light.trace.get("score", 0.0)),
         )
 
 

@@ -101,7 +101,7 @@ def answers_table(inputs: Inputs, encoder_name: str) -> Result:
     """HyMem's extractive answers to all of LOCOMO: a floor, made without a language model. The
     records, which hold dataset text, are thrown away."""
     from evals.answerers import HyMemAnswerer
-    from evals.encoders import CachedEncoder, load_encoder
+    from evals.encoders import cached, load_encoder
     from evals.generate import generate, header_of
     from evals.records import RecordWriter, read_run
     from evals.score import score_run
@@ -109,7 +109,7 @@ def answers_table(inputs: Inputs, encoder_name: str) -> Result:
     from hymem import Config
 
     task = LocomoTask(inputs.locomo, (1, 2, 3, 4, 5))
-    encoder = CachedEncoder(load_encoder(encoder_name), inputs.cache)
+    encoder = cached(load_encoder(encoder_name), inputs.cache)
     with tempfile.TemporaryDirectory(prefix="hymem-eval-") as folder:
         answerer = HyMemAnswerer("hymem", encoder, Config(), Path(folder) / "stores")
         records = Path(folder) / "records.jsonl"

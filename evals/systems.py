@@ -160,8 +160,14 @@ class HyMemMemory:
         self._source = dict(zip(ids, (message.id for message in history.messages), strict=True))
         self._texts = {message.id: message.text for message in history.messages}
 
-    def recall(self, question: str, budget: int) -> Recalled:
-        context = self.hymem.recall(question, user_id=self.user_id, max_tokens=budget, now=self.now)
+    def recall(self, question: str, budget: int, *, adaptive: bool = False) -> Recalled:
+        context = self.hymem.recall(
+            question,
+            user_id=self.user_id,
+            max_tokens=budget,
+            adaptive=adaptive,
+            now=self.now,
+        )
         return Recalled(
             context.text,
             context.tokens,

@@ -23,7 +23,7 @@ from evals.baselines import (
     longmemeval_encoder_rows,
 )
 from evals.data import DataFile, Locomo, load_locomo
-from evals.encoders import CachedEncoder, load_encoder
+from evals.encoders import CachedEncoder, cached, load_encoder
 from evals.files import DataError
 from evals.metrics import paired_bootstrap
 from evals.results import (
@@ -84,7 +84,7 @@ def locomo_table(
 ) -> Result:
     """Evidence in the context of every system, or of those named ``only``, by budget, category and
     half."""
-    encoder = CachedEncoder(load_encoder(encoder_name), cache)
+    encoder = cached(load_encoder(encoder_name), cache)
     encoder.encode([question.text for question in source.questions])
     systems = chosen(locomo_systems(encoder, baselines=baselines, ablations=ablations), only)
     options: dict[str, Any] = {"baselines": baselines, "ablations": ablations}
@@ -167,7 +167,7 @@ def longmemeval_table(
 ) -> Result:
     """Evidence sessions and turns among the first k; user turns as keys, or both sides with
     HyMem's offline units."""
-    encoder = CachedEncoder(load_encoder(encoder_name), cache)
+    encoder = cached(load_encoder(encoder_name), cache)
     options: dict[str, Any] = {"baselines": baselines, "both_sides": both_sides}
     systems = chosen(longmemeval_systems(encoder, **options), only)
     names = tuple(system.name for system in systems)
@@ -218,7 +218,7 @@ def gate_table(
     locomo_data: Locomo, encoder_name: str, *, cache: Path | None = None, given_facts: bool = False
 ) -> Result:
     """Scheduling with the evidence oracle as reader, and how often nothing is found."""
-    encoder = CachedEncoder(load_encoder(encoder_name), cache)
+    encoder = cached(load_encoder(encoder_name), cache)
     encoder.encode([question.text for question in locomo_data.questions])
     system = hymem_systems(encoder, ["hymem"], given_facts=given_facts)[0]
     total = sum(len(locomo.with_evidence(item)) for item in locomo_data.conversations)
@@ -326,7 +326,7 @@ def threads_per_process(count: int) -> Iterator[None]:
 @cache_once
 def shared_encoder(name: str, folder: Path | None) -> CachedEncoder:
     """One encoder per process, whatever number of shares it works on."""
-    return CachedEncoder(load_encoder(name), folder)
+    return cached(load_encoder(name), folder)
 
 
 def chosen(systems: list[System], only: Sequence[str]) -> list[System]:

@@ -55,6 +55,8 @@ class Asker:
         question: str,
         *,
         max_tokens: int,
+        strict: bool = False,
+        adaptive: bool = False,
         where: Filter | None = None,
         deep: Literal["llm"] | None = None,
         now: datetime | None = None,
@@ -79,6 +81,8 @@ class Asker:
                 scope,
                 question,
                 max_tokens=max_tokens,
+                strict=strict,
+                adaptive=adaptive,
                 where=where,
                 now=now,
             )
@@ -87,7 +91,16 @@ class Asker:
                 llm = meter.llm(self._llm, "select", "deep")
                 block = self._chosen(llm, scope, question, max_tokens, where, now, trace)
         evidence = as_hits(block.used, found.retrieval.hits)
-        return Context(block.text, evidence, block.tokens, found.tier, meter.usage, trace)
+        return Context(
+            block.text,
+            evidence,
+            block.tokens,
+            found.tier,
+            meter.usage,
+            trace,
+            found.retrieval.found,
+            found.retrieval.confidence,
+        )
 
     def ask(
         self,
@@ -136,7 +149,7 @@ class Asker:
             )
             tier, trace = choose_tier(retrieval, config)
             several = self._reader.needs_several(question)
-            if config.deep and (tier == "none" or several):
+            if config.deep and (several or not retrieval.found):
                 tier = "deep"
             hits: Sequence[Hit] = ()
             answer = NOTHING
@@ -209,8 +222,7 @@ class Asker:
         )
         trace["selected"] = [hit.id for hit in chosen.hits]
         trace["unknown_selected"] = chosen.unknown
-        budget = min(max_tokens, self._config.deep_tokens)
-        return raw_context(self._store, scope, chosen.hits, budget, where)
+        return raw_context(self._store, scope, chosen.hits, max_tokens, where)
 
     def _meter(self, scope: Scope, budget: Budget | None) -> Meter:
         own = self._config.question_budget if budget is None else budget

@@ -1,77 +1,93 @@
-"""Constants of the calibrated scores (`hymem.ranking`), printed by ``python -m evals.calibrate``.
+"""Constants of the scores (`hymem.ranking`, `hymem.features`), written by
+``python -m evals.calibrate``. Change them by running it, not by hand.
 
-They are fitted on the development halves of LOCOMO and LongMemEval, with the default encoder.
-Change them by running it, not by hand.
+Fitted at commit fb366a3681 with the encoder 3a1d0106b7a1-T4-int8
+on the development collections of ``evals``: locomo (760 questions), longmemeval (20 questions),
+long replies (100 questions), allusions (240 questions), preferences (120 questions), meetings
+(180 questions).
 """
 
 from __future__ import annotations
 
-# RELEVANCE_NAMED, RELEVANCE: log-odds that a turn holds part of the answer, for questions that name
-# a speaker of the scope and for the others. FOUND: log-odds that memory holds anything on the
-# question. SUFFICIENT: log-odds that the light tier holds all the evidence; below the probability
-# GATE the deep tier is asked.
-
-RELEVANCE_NAMED = {
-    "dense": 3.3450,
-    "lexical": 1.2257,
-    "coverage": 0.3342,
-    "dense_rank": 0.0243,
-    "lexical_rank": 0.0691,
-    "dense_2_before": -0.8454,
-    "dense_before": 0.1616,
-    "dense_after": 0.8541,
-    "dense_2_after": 0.1016,
-    "lexical_2_before": 1.1862,
-    "lexical_before": 1.2533,
-    "lexical_after": 0.0864,
-    "lexical_2_after": 0.3618,
-    "session_dense": 3.2280,
-    "session_lexical": 1.8983,
-    "has_unit": -0.3469,
-    "unit_dense": 0.5065,
-    "unit_lexical": 0.5284,
-    "unit_rank": 0.1245,
-    "unit_nearby": 0.0143,
-    "time": 1.5000,
-    "named": 1.5493,
-    "length": 1.0143,
-    "bias": -9.2315,
+# What an unrelated turn has by chance: mean and spread of its cosine to a question, and the
+# mean of late interaction; with the default encoder.
+DENSE_MEAN = 0.2504
+DENSE_SPREAD = 0.0995
+LATE_MEAN = 0.2406
+# Log-odds that a turn holds part of the answer, against the other turns: for encoders with token
+# codes, and for those without.
+LATE = {
+    "dense": 0.3692,
+    "late": 0.7985,
+    "dense_window": 0.2548,
+    "late_window": 0.4681,
+    "coverage": 1.0000,
+    "coverage_window": 0.0000,
+    "named": 1.2347,
+    "time": 2.0000,
 }
-RELEVANCE = {
-    "dense": 5.3477,
-    "lexical": 0.2192,
-    "coverage": 1.6651,
-    "dense_rank": 0.1437,
-    "lexical_rank": 0.2426,
-    "dense_2_before": -1.3269,
-    "dense_before": -2.0788,
-    "dense_after": 0.8267,
-    "dense_2_after": 1.2912,
-    "lexical_2_before": 1.0007,
-    "lexical_before": 1.4269,
-    "lexical_after": -0.3941,
-    "lexical_2_after": -0.0317,
-    "session_dense": 3.8663,
-    "session_lexical": 1.0552,
-    "has_unit": 0.0248,
-    "unit_dense": 0.5071,
-    "unit_lexical": 1.0945,
-    "unit_rank": 0.0320,
-    "unit_nearby": 0.0274,
-    "time": 1.5000,
-    "named": 1.7560,
-    "length": 0.9162,
-    "bias": -7.1934,
+PLAIN = {
+    "dense": 0.7346,
+    "late": 0.0000,
+    "dense_window": 0.3577,
+    "late_window": 0.0000,
+    "coverage": 2.5061,
+    "coverage_window": 2.3424,
+    "named": 1.2777,
+    "time": 2.0000,
 }
+# Log-odds that memory holds anything on the question, by what is measured; and the probability
+# from which on that counts as found: 98.5% of own questions reach it.
 FOUND = {
-    "dense": 11.6410,
-    "coverage": 6.3439,
-    "named": 0.6671,
-    "bias": -7.8952,
+    "late+dense+coverage": {
+        "late": 1.4053,
+        "dense": -0.0138,
+        "coverage": 2.8121,
+        "named": 5.1220,
+        "turns": -1.1596,
+        "bias": -0.7344,
+    },
+    "dense+coverage": {
+        "dense": 0.4681,
+        "coverage": 7.6422,
+        "named": 5.1902,
+        "turns": -1.2127,
+        "bias": -0.1156,
+    },
+    "late+dense": {
+        "late": 1.8613,
+        "dense": 0.0348,
+        "named": 5.1234,
+        "turns": -1.1525,
+        "bias": -0.9822,
+    },
+    "dense": {
+        "dense": 1.4173,
+        "named": 5.5350,
+        "turns": -1.1328,
+        "bias": -0.3907,
+    },
+    "coverage": {
+        "coverage": 8.1888,
+        "named": 5.0454,
+        "turns": -1.0259,
+        "bias": 0.0652,
+    },
 }
+FOUND_AT = 0.2365
+# Log-odds that a turn is evidence, from its share of the scores and whether anything is found.
+RELEVANT = {
+    "share": 1.0556,
+    "found": 0.0590,
+    "bias": 0.9624,
+}
+# Log-odds that the best few turns hold all the evidence; below the probability GATE, which is set
+# and not fitted, the deep tier is asked.
 SUFFICIENT = {
-    "top": 1.0672,
-    "tail": -1.4353,
-    "bias": 1.4235,
+    "top": 0.5535,
+    "tail": -1.0114,
+    "bias": 0.1559,
 }
-GATE = 0.6039
+GATE = 0.5000
+# Share of the evidence expected in a full block that an adaptive one leaves out.
+EXPENDABLE = 0.0400

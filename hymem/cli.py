@@ -137,7 +137,7 @@ def _recall(arguments: argparse.Namespace) -> int:
             now=arguments.now,
         )
     _show(arguments, context, context.text or "nothing found")
-    return 0 if context.text else NOTHING_FOUND
+    return 0 if context.found and context.text else NOTHING_FOUND
 
 
 def _ask(arguments: argparse.Namespace) -> int:

@@ -43,21 +43,29 @@ class Rendered:
 
 
 ELLIPSIS = "…"
+# Less of a text than so many tokens is not worth showing beside others.
+LEAST_CUT = 12
+_LONGEST_TOKEN = 100  # characters, but for runs of spaces
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|\n|[。！？]")
 EMPTY = Rendered("", 0, ())
 
 
-def render(items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = False) -> Rendered:
-    """The block for ``items``, best first: each is taken if it still fits into ``max_tokens``.
+def render(
+    items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = False, note: str = ""
+) -> Rendered:
+    """The block for ``items``, best first, as many as fit into ``max_tokens``.
 
-    Where not even one fits, the first is cut to fit: the beginning of a long message beats nothing.
-    The block itself is in order of time. A block that would hold nothing is the empty text. With
+    The first that does not fit is cut, to whole sentences where one fits, and ends the block: so a
+    larger block holds whatever a smaller one held. The block itself is in order of time, below
+    ``note``, a line of HyMem's own. A block that would hold nothing is the empty text. With
     ``numbered``, its lines are numbered from 1, so that a model can cite them, and ``used`` is in
     the order of these numbers.
     """
     widest = f"{len(items)}. " if numbered else ""
+    opening = f"{OPEN}\n{note}" if note else OPEN
     frame, *heads_and_lines = count_many(
         [
-            f"{OPEN}\n{CLOSE}",
+            f"{opening}\n{CLOSE}",
             *(part for item in items for part in (_head(item), widest + _line(item))),
         ]
     )
@@ -65,40 +73,46 @@ def render(items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = Fal
     used: list[Hit | Turn] = []
     shown: set[str] = set()
     total = frame
+    cut: Hit | Turn | None = None
     for item, head, line in zip(items, heads, lines, strict=True):
         day = _head(item)
-        cost = line if day in shown else head + line
-        if total + cost <= max_tokens:
-            used.append(item)
-            shown.add(day)
-            total += cost
-    whole = bool(used)
-    if not used:
-        used = _cut(items[:1], max_tokens - frame, widest)
+        room = max_tokens - total - (0 if day in shown else head)
+        if line > room:
+            cut = _cut(item, room, widest, LEAST_CUT if used else 1)
+            break
+        used.append(item)
+        shown.add(day)
+        total = max_tokens - room + line
+    if cut is not None:
+        used.append(cut)
     if not used:
         return EMPTY
     if numbered:
         used.sort(key=_order)
-    text = "\n".join([OPEN, *_lines(used, numbered), CLOSE])
+    text = "\n".join([opening, *_lines(used, numbered), CLOSE])
     # No token reaches over a line's end, so a block's tokens are its lines'.
-    tokens = total if whole and not numbered else count_tokens(text)
+    tokens = total if cut is None and not numbered else count_tokens(text)
     return Rendered(text, tokens, tuple(used))
 
 
-def _cut(items: Sequence[Hit | Turn], room: int, number: str) -> list[Hit | Turn]:
-    """``items``, at most one, with as much of its text as ``room`` tokens hold; empty if none."""
+def _cut(item: Hit | Turn, room: int, number: str, least: int) -> Hit | Turn | None:
+    """``item`` with as much of its beginning as ``room`` tokens hold, in whole sentences if that
+    is one at least; ``None`` if it were fewer than ``least`` tokens."""
     from snn_encoder.tokenizer import load_tokenizer
 
-    for item in items:
-        room -= count_tokens(_head(item))
-        text = item.text.strip()
-        offsets = load_tokenizer().encode(text, add_special_tokens=False).offsets
-        # Indenting may add tokens to a line, so what fits is found by trying.
-        for kept in range(min(room, len(offsets)), 0, -1):
-            cut = replace(item, text=f"{text[: offsets[kept - 1][1]]} {ELLIPSIS}")
-            if count_tokens(number + _line(cut)) <= room:
-                return [cut]
-    return []
+    if room < least:
+        return None
+    text = item.text.strip()[: room * _LONGEST_TOKEN]
+    offsets = load_tokenizer().encode(text, add_special_tokens=False).offsets
+    # Indenting may add tokens to a line, so what fits is found by trying.
+    for kept in range(min(room, len(offsets)), least - 1, -1):
+        beginning = text[: offsets[kept - 1][1]]
+        cut = replace(item, text=f"{beginning} {ELLIPSIS}")
+        if count_tokens(number + _line(cut)) <= room:
+            ends = [found.end() for found in _SENTENCE_END.finditer(beginning)]
+            whole = beginning[: ends[-1]].rstrip() if ends else beginning
+            return replace(item, text=f"{whole} {ELLIPSIS}")
+    return None
 
 
 def _lines(items: Iterable[Hit | Turn], numbered: bool) -> Iterator[str]:

@@ -1,56 +1,51 @@
 """What is known of each candidate before its text is read: a row of numbers per candidate.
 
-Matches are relative to the question's best match, so they mean the same in a scope of ten turns and
-of a million, and with encoders whose cosines lie differently.
+A match is told as what it is above chance: above the mean of turns that lie evenly in the scope,
+once what length alone brings is taken off. So it means the same for short and long texts, and for
+a scope of ten turns and one of a million.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hymem.calibration import DENSE_MEAN, DENSE_SPREAD, LATE_MEAN
 from hymem.stores.base import Candidates
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# A cosine this far below the best one says nothing any more; it also stands for "no such key".
-FLOOR = -0.6
-# A plain sum of both matches, to compare the units of one turn.
-DENSE_WEIGHT = 4.0
-NO_MATCH = DENSE_WEIGHT * FLOOR
-# Turns on either side of a turn whose match counts for it: an answer follows its question.
+# Turns on either side of a candidate that are candidates too: what stands around a good match may
+# hold what it speaks of.
 RADIUS = 2
-_STEPS = np.array([[step] for step in range(-RADIUS, RADIUS + 1) if step])
-# A session is judged by its best few turns.
-SESSION_BEST = 3
+# Turns that stand for the scope in every search: enough for a mean and a spread.
+SAMPLE = 128
+# What is known from other scopes counts as much as so many turns of this one.
+PRIOR_TURNS = 8
+# Late interaction varies by tenths.
+LATE_SCALE = 10.0
+# A length in tokens below which texts count as equally short.
+SHORT = 5
+_STEPS = np.array([[sign * step] for sign in (-1, 1) for step in range(1, RADIUS + 1)])
+
+# Those of the text itself, not of what stands around it.
+OWN = [0, 1, 4]
+# A plain sum of them, to compare the keys of one turn: coverage is a share, the others some units.
+OWN_WEIGHTS = np.array([[1.0], [1.0], [4.0]])
 
 NAMES = (
     "dense",
-    "lexical",
+    "late",
+    "dense_window",
+    "late_window",
     "coverage",
-    "dense_rank",
-    "lexical_rank",
-    "dense_2_before",
-    "dense_before",
-    "dense_after",
-    "dense_2_after",
-    "lexical_2_before",
-    "lexical_before",
-    "lexical_after",
-    "lexical_2_after",
-    "session_dense",
-    "session_lexical",
-    "has_unit",
-    "unit_dense",
-    "unit_lexical",
-    "unit_rank",
-    "unit_nearby",
-    "time",
+    "coverage_window",
     "named",
-    "length",
+    "time",
 )
 
 
@@ -61,12 +56,14 @@ class Table:
     ``rows``: ``int64[m]``, rows of the candidates: the turns, and the units of which no source turn
     is a candidate. ``unit``: ``int64[m]``, the row of the best matching unit that rests on the
     turn, or -1. ``unit_leads``: ``bool[m]``, whether that unit matches better than the turn.
-    ``values``: ``float64[m, len(NAMES)]``.
+    ``near``: ``int64[2 * RADIUS, m]``, the items 1, 2, … before it, then 1, 2, … after it in its
+    session, as indices into this table, or -1. ``values``: ``float64[m, len(NAMES)]``.
     """
 
     rows: Ints
     unit: Ints
     unit_leads: NDArray[np.bool_]
+    near: Ints
     values: Floats
 
 
@@ -75,43 +72,74 @@ def table(found: Candidates, named: NDArray[np.bool_], nearness: Floats) -> Tabl
     ``nearness``: ``float64[n]``, 0 to 1, how well an item's time fits the question's."""
     if not len(found.ids):
         nothing = np.zeros(0, np.int64)
-        return Table(nothing, nothing, nothing.astype(bool), np.zeros((0, len(NAMES))))
+        near = np.zeros((2 * RADIUS, 0), np.int64)
+        return Table(nothing, nothing, nothing.astype(bool), near, np.zeros((0, len(NAMES))))
     units, turns = _links(found)
     orphan = found.is_unit.copy()
     orphan[units] = False
     rows = np.flatnonzero(~found.is_unit | orphan)
     rows = rows[np.lexsort((found.position[rows], found.session[rows]))]
 
-    all_dense = np.maximum(found.dense - found.dense.max(initial=-1.0), FLOOR).astype(np.float64)
-    best_lexical = max(float(found.lexical.max(initial=0.0)), 1e-6)
-    all_lexical = found.lexical.astype(np.float64) / best_lexical
-    match = DENSE_WEIGHT * all_dense + all_lexical
+    coverage = found.lexical / max(found.lexical_max, 1e-6)
+    keys = np.vstack([above_chance(found), coverage])
+    match = (OWN_WEIGHTS * keys[OWN]).sum(axis=0)
     unit, unit_match = _best_unit(match, units, turns)
-    dense, lexical = all_dense[rows], all_lexical[rows]
-    unit, unit_match = unit[rows], unit_match[rows]
-    session, position = found.session[rows], found.position[rows]
-    near = _neighbours(session, position)
-    near_dense, near_lexical = _take(dense, near, FLOOR), _take(lexical, near, 0.0)
+    unit, leads = unit[rows], unit_match[rows] > match[rows]
+    near = _neighbours(found.session[rows], found.position[rows])
+    # A unit is one more key of the turn that it rests on; the window is the turn's.
+    has = unit >= 0
+    unit_keys = keys[:, unit]
+    keys = keys[:, rows]
+    keys[OWN] = np.where(has, np.maximum(keys[OWN], unit_keys[OWN]), keys[OWN])
+    next_to = np.append(keys[-1], 0.0)[near[[0, RADIUS]]]
     columns = [
-        dense,
-        lexical,
-        found.lexical[rows] / max(found.lexical_max, 1e-6),
-        _log_rank(dense),
-        _log_rank(lexical),
-        *near_dense,
-        *near_lexical,
-        *_session_best(np.array([dense, lexical]), session, np.array([[FLOOR], [0.0]])),
-        unit >= 0,
-        _take(all_dense, unit, FLOOR),
-        _take(all_lexical, unit, 0.0),
-        _log_rank(unit_match),
-        _take(unit_match, near[RADIUS - 1 : RADIUS + 1], NO_MATCH).max(axis=0),
-        np.maximum(nearness[rows], _take(nearness, unit, 0.0)),
+        *keys,
+        np.maximum(keys[-1], next_to.max(axis=0)),
         named[rows],
-        np.log1p(found.tokens[rows]),
+        np.where(has, np.maximum(nearness[rows], nearness[unit]), nearness[rows]),
     ]
-    leads = unit_match > match[rows]
-    return Table(rows, unit, leads, np.array(columns, np.float64).T)
+    return Table(rows, unit, leads, near, np.array(columns, np.float64).T)
+
+
+def above_chance(found: Candidates) -> Floats:
+    """``float64[4, n]``: dense and late match, of the item and of its window, above what chance
+    brings; of a long text, by its best passage. Cosines, which lie differently for each encoder, in
+    standard deviations of the scope's; late interaction in tenths. Zeros where the question was not
+    matched so."""
+    length = np.log(found.passage_tokens + SHORT)
+    columns = []
+    for dense, late in ((found.dense, found.late), (found.dense_window, found.late_window)):
+        above, spread = _residual(dense, length, found.sample, DENSE_MEAN, DENSE_SPREAD)
+        columns.append(above / spread)
+        above, _ = _residual(late, length, found.sample, LATE_MEAN, 0.0)
+        columns.append(above * LATE_SCALE)
+    return np.array(columns)
+
+
+def _residual(
+    values: NDArray[np.float32],
+    length: Floats,
+    sample: NDArray[np.bool_],
+    mean: float,
+    spread: float,
+) -> tuple[Floats, float]:
+    """``values`` less what a text of this ``length`` has by chance, told by the scope's ``sample``,
+    and the standard deviation of what is left there. ``mean`` and ``spread`` are those of other
+    scopes: a small sample says little."""
+    known = values != 0  # what still waits for its vector is as good as any
+    if not known.any():
+        return np.zeros(len(values)), 1.0
+    sample = sample & known
+    here, long = values[sample].astype(np.float64), length[sample]
+    count = len(here) + PRIOR_TURNS
+    centre = (here.sum() + PRIOR_TURNS * mean) / count
+    middle = long.mean() if len(long) else 0.0
+    off = long - middle
+    slope = float((off * (here - centre)).sum() / ((off**2).sum() + PRIOR_TURNS))
+    chance = centre + slope * (length - middle)
+    left = here - chance[sample]
+    variance = (float((left**2).sum()) + PRIOR_TURNS * spread**2) / count
+    return np.where(known, values - chance, 0.0), max(math.sqrt(variance), 1e-6)
 
 
 def _links(found: Candidates) -> tuple[Ints, Ints]:
@@ -128,7 +156,7 @@ def _links(found: Candidates) -> tuple[Ints, Ints]:
 
 def _best_unit(match: Floats, units: Ints, turns: Ints) -> tuple[Ints, Floats]:
     """For each row, the row of the unit that rests on it and matches best (or -1), its match."""
-    best, row = np.full(len(match), NO_MATCH), np.full(len(match), -1)
+    best, row = np.full(len(match), -np.inf), np.full(len(match), -1)
     order = np.argsort(match[units], kind="stable")
     row[turns[order]] = units[order]  # the last assignment, which is the best, stays
     best[turns[order]] = match[units[order]]
@@ -136,41 +164,10 @@ def _best_unit(match: Floats, units: Ints, turns: Ints) -> tuple[Ints, Floats]:
 
 
 def _neighbours(session: Ints, position: Ints) -> Ints:
-    """For each item (sorted by session and position), the index of the item two before, one before,
-    one after and two after it in its session, or -1: ``int64[4, m]``."""
+    """For each item (sorted by session and position), the index of the item one before, two before,
+    …, then one after, two after, … it in its session, or -1: ``int64[2 * RADIUS, m]``."""
     place = session * (int(position.max(initial=0)) + 2 * RADIUS + 1) + position
     wanted = place + _STEPS
     found = np.minimum(np.searchsorted(place, wanted.ravel()), len(place) - 1)
     found = found.reshape(wanted.shape)
     return np.where(place[found] == wanted, found, -1)
-
-
-def _take(values: Floats, at: Ints, missing: float) -> Floats:
-    """``values[at]``, and ``missing`` where ``at`` is -1."""
-    taken: Floats = np.append(values, missing)[at]
-    return taken
-
-
-def _log_rank(values: Floats) -> Floats:
-    """-log(1 + rank), 0 for the best."""
-    ranks = np.empty(len(values))
-    ranks[np.argsort(-values, kind="stable")] = np.arange(len(values))
-    return -np.log1p(ranks)
-
-
-def _session_best(columns: Floats, session: Ints, missing: Floats) -> Floats:
-    """For each item (sorted by session), the mean of the best ``SESSION_BEST`` values of its
-    session; a session with fewer is filled up with ``missing``. ``columns``: ``float64[k, m]``;
-    ``missing``: ``float64[k, 1]``."""
-    first = np.flatnonzero(np.append(True, session[1:] != session[:-1]))
-    size = np.diff(np.append(first, len(session)))
-    place = np.arange(len(session))
-    counts = place - np.repeat(first, size) < SESSION_BEST
-    # Sessions lie further apart than values do, so one sort ranks the values of each.
-    apart = 2 * np.ptp(columns) + 1
-    keys = np.repeat(np.arange(len(first)), size) * apart - columns
-    ranked = np.take_along_axis(columns, np.argsort(keys, axis=1, kind="stable"), axis=1)
-    total = np.add.reduceat(np.where(counts, ranked, 0.0), first, axis=1)
-    mean = (total + missing * np.maximum(SESSION_BEST - size, 0)) / SESSION_BEST
-    spread: Floats = np.repeat(mean, size, axis=1)
-    return spread

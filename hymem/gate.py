@@ -1,30 +1,42 @@
-"""The score gate: from retrieval confidence to the light or the deep tier, with no model call.
+"""The score gate: from what retrieval found to how much is read, with no model call.
 
 Gate of arXiv 2602.13933 in its call-free form; the paper's own asks the model (`hymem.light`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hymem.calibration import GATE
+from hymem import calibration
 from hymem.retrieve import Retrieval
 from hymem.types import Tier
 
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """``score``: the confidence that the light tier suffices; below ``threshold`` it is ``deep``.
-    Where nothing was found the tier is ``none``."""
+    """``score``: the probability that the light tier suffices; below ``threshold`` it is
+    ``deep``."""
 
     tier: Tier
     score: float
     threshold: float
 
 
-def decide(retrieval: Retrieval, threshold: float = GATE) -> GateDecision:
-    """Which tier the question needs."""
-    if not retrieval.found:
-        return GateDecision("none", retrieval.confidence, threshold)
-    deep = retrieval.confidence < threshold
-    return GateDecision("deep" if deep else "light", retrieval.confidence, threshold)
+def decide(retrieval: Retrieval, threshold: float | None = None) -> GateDecision:
+    """Which tier the question needs. ``threshold``: default ``calibration.GATE``."""
+    threshold = calibration.GATE if threshold is None else threshold
+    deep = retrieval.sufficient < threshold
+    return GateDecision("deep" if deep else "light", retrieval.sufficient, threshold)
+
+
+def needed(worth: Sequence[float]) -> int:
+    """How many of a block's lines the question needs: so many that the others are together less
+    than ``calibration.EXPENDABLE`` of the whole ``worth`` (``hymem.retrieve.Retrieval``)."""
+    left = sum(worth)
+    expendable = calibration.EXPENDABLE * left
+    for count, one in enumerate(worth):
+        if count and left <= expendable:
+            return count
+        left -= one
+    return len(worth)

@@ -244,6 +244,8 @@ class HyMem:
         user_id: str | None = None,
         agent_id: str | None = None,
         max_tokens: int = 1000,
+        strict: bool = False,
+        adaptive: bool = False,
         where: Filter | None = None,
         deep: Literal["llm"] | None = None,
         now: Time | None = None,
@@ -251,9 +253,12 @@ class HyMem:
     ) -> Context:
         """A block of recalled text for the application's own prompt, at most ``max_tokens`` long.
 
-        Few summaries where they suffice, raw text where the gate says they do not. Calls no model
-        unless ``deep="llm"`` lets the model choose what is read. ``now`` and ``as_of`` as for
-        ``search``. Raises ``InputError``.
+        It can be called with whatever a person types: the block holds the best lines that memory
+        has, and ``found`` and ``confidence`` tell whether they bear on ``question``. With
+        ``strict`` it is empty where nothing is found. A larger ``max_tokens`` holds what a smaller
+        one held, and is filled; with ``adaptive`` no more is sent than the gate says the question
+        needs (``trace["needed"]``, in lines). Calls no model unless ``deep="llm"`` lets the model
+        choose what is read. ``now`` and ``as_of`` as for ``search``. Raises ``InputError``.
         """
         check_query(question)
         check_positive(max_tokens, "max_tokens")
@@ -261,6 +266,8 @@ class HyMem:
             scope_of(user_id, agent_id),
             clean_text(question),
             max_tokens=max_tokens,
+            strict=strict,
+            adaptive=adaptive,
             where=checked_filter(where, self._clock, as_of),
             deep=deep,
             now=self._clock.read_or_now(as_of if now is None else now),

@@ -1,60 +1,57 @@
-"""Calibrated scores: how relevant each candidate is, whether anything is found at all, and whether
-the best few turns suffice. Three small logistic models; constants in `hymem.calibration`."""
+"""Scores: how relevant each candidate is, whether anything is found at all, and whether the best
+few turns suffice. Small linear models on few features; constants in `hymem.calibration`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.calibration import (
-    FOUND,
-    RELEVANCE,
-    RELEVANCE_NAMED,
-    SUFFICIENT,
-)
+from hymem import calibration
 from hymem.features import NAMES, Table
 from hymem.stores.base import Candidates
 
 Floats = NDArray[np.float64]
 
-# Matches within this many logits of the best count as equal, and the newer ones are preferred.
+# Scores within this much of the best count as equal, and the newer ones are preferred.
 NEWER = 2.5
-# The more turns there are, the better some turn matches a question by chance alone: each time their
-# number grows e-fold, what 85 % of foreign questions stay below rises by so much cosine (.057 to
-# .062, from 1 to 550 turns: LOCOMO, development half; set by hand). FOUND was fitted on scopes of
-# 550 turns.
-CHANCE = 0.059
-CALIBRATED_TURNS = 550
-# So few turns take less to read than they may hold: all of them bear on any question.
-FEW_TURNS = 12
-# From where on one match alone finds something: without a vector, the share of a full lexical
-# match; without words, the cosine, below which 82 % of foreign questions stay (LOCOMO, development
-# half).
-WORDS_ALONE = 0.5
-DENSE_ALONE = 0.52
+# How much less a turn counts for each step away from a better one: what is said around a good match
+# often holds the rest of the answer. Chosen on the development collections (1, 1.5 and 2 tried).
+STEP = 1.5
+# The probability from which on something counts as found.
+FOUND_AT = calibration.FOUND_AT
+MEASURES = ("late", "dense", "coverage")
 # Ranks that the light tier holds as a rule, and how far down the tail is looked at.
-LIGHT_RANKS = 30
+LIGHT_RANKS = 15
 TAIL_RANKS = 100
 
 
-def logits(items: Table) -> Floats:
-    """Log-odds, ``float64[m]``, that each scored item holds part of the answer.
-
-    Questions that name a speaker ("What did Ana say?") are told from first-person ones ("What did I
-    buy?"): among several people it matters who said a thing, and the weights differ.
-    """
-    model = RELEVANCE_NAMED if _names_someone(items) else RELEVANCE
-    result: Floats = items.values @ np.array([model[name] for name in NAMES]) + model["bias"]
-    return result
+def scores(items: Table) -> Floats:
+    """``float64[m]``: log-odds, up to a constant, that each item holds part of the answer."""
+    return items.values @ _weights(_model(items))
 
 
-def lexical_logits(items: Table) -> Floats:
-    """The same from words in common alone, where the question has no vector; uncalibrated."""
-    share = np.clip(items.values[:, NAMES.index("coverage")], 1e-6, 1 - 1e-6)
-    result: Floats = np.log(share / (1 - share))
-    return result
+def _model(items: Table) -> Mapping[str, float]:
+    if items.values[:, NAMES.index("late")].any():
+        return calibration.LATE
+    # Without a vector the words in common are all there is, and the same weights order them.
+    return calibration.PLAIN
+
+
+def _weights(model: Mapping[str, float]) -> Floats:
+    return np.array([model[name] for name in NAMES])
+
+
+def around(scores: Floats, items: Table) -> Floats:
+    """``scores`` with each turn at least as good as a neighbour of it, less ``STEP`` per step."""
+    best = scores.copy()
+    padded = np.append(scores, -np.inf)
+    half = len(items.near) // 2
+    for at, near in enumerate(items.near):
+        np.maximum(best, padded[near] - STEP * (at % half + 1), out=best)
+    return best
 
 
 def prefer_newer(scores: Floats, times: Floats, share: float) -> Floats:
@@ -69,57 +66,72 @@ def prefer_newer(scores: Floats, times: Floats, share: float) -> Floats:
     return raised
 
 
-def probability(scores: Floats) -> Floats:
-    """Log-odds to probabilities."""
-    result: Floats = 1 / (1 + np.exp(-scores))
-    return result
+def confidence(found: Candidates, items: Table) -> float:
+    """The probability that memory holds anything on the question."""
+    return confidence_of(presence(found, items))
 
 
-def is_found(found: Candidates, items: Table) -> bool:
-    """Whether memory holds anything on the question."""
-    if found.turns_total <= FEW_TURNS:
-        return True
-    known = presence(found, items)
-    if not found.dense.any():  # the question has no vector
-        return known["coverage"] >= WORDS_ALONE
-    if not found.lexical_max:  # it has no words, or they are not looked at
-        return known["dense"] >= DENSE_ALONE
-    return _combine(FOUND, **known) >= 0
+def confidence_of(known: Mapping[str, float]) -> float:
+    """The same from what ``presence`` told."""
+    measured = "+".join(name for name in MEASURES if name in known)
+    return _logistic(_combine(calibration.FOUND[measured], known)) if measured else 0.0
 
 
 def presence(found: Candidates, items: Table) -> dict[str, float]:
-    """What tells whether memory holds anything on the question: the best cosine, the best lexical
-    match as a share of that of a text with every word of the question, and whether the question
-    names someone who speaks in this memory."""
-    return {
-        "dense": float(found.dense.max()) - chance(found.turns_total),
-        "coverage": float(found.lexical.max(initial=0.0)) / max(found.lexical_max, 1e-6),
-        "named": float(_names_someone(items)),
-    }
+    """What tells whether memory holds anything on the question: the best match by each measure
+    that there is, whether the question names someone who speaks in this memory, and how many turns
+    there are: among many, some turn is always a little like the question."""
+    best = dict(zip(NAMES, items.values.max(axis=0), strict=True))
+    there = {"late": found.late.any(), "dense": found.dense.any(), "coverage": found.lexical_max}
+    known = {name: float(best[name]) for name in MEASURES if there[name]}
+    if "dense" not in known:  # without a vector, words alone
+        known.pop("late", None)
+    turns = math.log(max(found.turns_total, 1))
+    return known | {"named": float(best["named"]), "turns": turns}
 
 
-def chance(turns: int) -> float:
-    """How much higher than in a scope of ``CALIBRATED_TURNS`` the best cosine of ``turns`` turns is
-    by chance alone: among many, some turn is always a little like the question."""
-    return CHANCE * math.log(max(turns, 1) / CALIBRATED_TURNS)
+def relevance(scores: Floats, confidence: float) -> Floats:
+    """The probability, ``float64[m]``, that each item is evidence: by its share among all."""
+    model = calibration.RELEVANT
+    odds = model["bias"] + model["share"] * log_share(scores) + model["found"] * logit(confidence)
+    return probability(odds)
 
 
-def confidence(scores: Floats) -> float:
-    """The probability that the light tier holds all the evidence."""
-    return 1 / (1 + math.exp(-_combine(SUFFICIENT, **sufficiency(scores))))
+def log_share(scores: Floats) -> Floats:
+    """Logarithm of each item's share of all, by softmax."""
+    shifted = scores - scores.max()
+    result: Floats = shifted - math.log(float(np.exp(shifted).sum()))
+    return result
 
 
-def sufficiency(scores: Floats) -> dict[str, float]:
+def probability(logits: Floats) -> Floats:
+    """Log-odds to probabilities."""
+    result: Floats = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+    return result
+
+
+def sufficient(chances: Floats) -> float:
+    """The probability that the light tier holds all the evidence. ``chances``: ``relevance``."""
+    return _logistic(_combine(calibration.SUFFICIENT, sufficiency(chances)))
+
+
+def sufficiency(chances: Floats) -> dict[str, float]:
     """What tells whether the light tier suffices: the best probability, and how much is left over
     beyond that tier, as logarithms."""
-    ranked = np.sort(probability(scores))[::-1]
+    ranked = np.sort(chances)[::-1]
     tail = float(ranked[LIGHT_RANKS:TAIL_RANKS].sum())
-    return {"top": float(np.log(ranked[0])), "tail": float(np.log(tail + 1e-4))}
+    return {"top": math.log(max(float(ranked[0]), 1e-6)), "tail": math.log(tail + 1e-4)}
 
 
-def _names_someone(items: Table) -> bool:
-    return bool(items.values[:, NAMES.index("named")].any())
+def _combine(weights: Mapping[str, float], values: Mapping[str, float]) -> float:
+    return sum(weight * values.get(name, 1.0) for name, weight in weights.items())
 
 
-def _combine(weights: dict[str, float], **values: float) -> float:
-    return weights["bias"] + sum(weights[name] * value for name, value in values.items())
+def _logistic(logit: float) -> float:
+    return 1 / (1 + math.exp(-max(min(logit, 50.0), -50.0)))
+
+
+def logit(chance: float) -> float:
+    """Log-odds of a probability."""
+    chance = min(max(chance, 1e-6), 1 - 1e-6)
+    return math.log(chance / (1 - chance))

@@ -1,32 +1,25 @@
-"""Recall: the two tiers without a model. Retrieval, the score gate, and a block of raw turns.
+"""Recall: a block of memory for any message, without a model.
 
-Light: the best turns alone. Deep: the best turns, then the passages that they stand in.
+The block holds the best lines there are, in the order in which they are worth their length, until
+the budget is full: the light tier's best turns first, then what stands around them, then the rest
+of their sessions and of the memory. Whether anything bears on the question is said beside it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from hymem.context import EMPTY, Rendered, render
-from hymem.deep import raw_context
-from hymem.gate import decide
-from hymem.retrieve import Retrieval, Retriever
+from hymem.gate import decide, needed
+from hymem.retrieve import Retrieval, Retriever, as_known
 from hymem.stores.base import Store
-from hymem.tokens import count_many
-from hymem.types import Config, Filter, Hit, Scope, Tier
+from hymem.types import Config, Filter, Hit, Scope, Tier, Turn
 
-# Hits that a block of 1,000 tokens is chosen from; a turn takes some 30 tokens.
-HITS_PER_1000_TOKENS = 60
-# Turns that the deep tier reads with the passages around them.
-DEEP_HITS = 40
-# How much a long turn must be better than a short one to take its place in the budget: the odds of
-# being relevant are divided by its tokens, and what it takes to show it, to this power.
-LENGTH_PENALTY = 0.6
-LINE_OVERHEAD = 8
+# What a block says of itself where nothing was found.
+NOT_FOUND_NOTE = "(Nothing remembered clearly bears on this; the nearest lines are:)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +41,45 @@ def recall(
     question: str,
     *,
     max_tokens: int,
+    strict: bool = False,
+    adaptive: bool = False,
     where: Filter | None = None,
     now: datetime | None = None,
 ) -> Recall:
-    """What memory holds on ``question``, in at most ``max_tokens``; no model is called. ``now`` is
-    what "last week" in the question counts from (default: the clock)."""
-    found = retriever.retrieve(
-        scope, question, limit=pool(max_tokens, config), where=turns_only(where, config), now=now
+    """What memory holds on ``question``, in at most ``max_tokens``; no model is called.
+
+    ``strict``: nothing where nothing is found. ``adaptive``: no more of the budget than the gate
+    says the question needs. ``now`` is what "last week" in the question counts from (default: the
+    clock).
+    """
+    where = turns_only(where, config)
+    found = retriever.lines(
+        scope, question, tokens=max_tokens, passages=config.deep, where=where, now=now
     )
     tier, trace = choose_tier(found, config)
-    hits = by_value(found.hits)
-    block = EMPTY
-    if tier == "light":
-        block = render(hits, min(max_tokens, config.light_tokens))
-    elif tier == "deep":
-        budget = min(max_tokens, config.deep_tokens)
-        block = raw_context(store, scope, hits[:DEEP_HITS], budget, where)
-    trace |= {"hits": len(hits), "items": len(block.used), "tokens": block.tokens}
-    return Recall(block, tier, found, trace)
+    enough = needed(found.worth)
+    trace |= {"confidence": found.confidence, "needed": enough, "hits": len(found.hits)}
+    if strict and not found.found:
+        return Recall(EMPTY, "none", found, trace | {"items": 0, "tokens": 0})
+    note = "" if found.found else NOT_FOUND_NOTE
+    hits = found.hits[:enough] if adaptive else found.hits
+    block = render(hits, max_tokens, note=note)
+    if block.used == hits and not adaptive:  # there is room for more
+        block = render([*hits, *_rest(store, scope, hits, where)], max_tokens, note=note)
+    trace |= {"items": len(block.used), "tokens": block.tokens}
+    return Recall(block, tier if block.used else "none", found, trace)
 
 
-def pool(max_tokens: int, config: Config) -> int:
-    """How many hits to retrieve for a block of ``max_tokens``."""
-    light = min(max_tokens, config.light_tokens)
-    return max(HITS_PER_1000_TOKENS * light // 1000, DEEP_HITS)
+def _rest(store: Store, scope: Scope, hits: Sequence[Hit], where: Filter | None) -> Sequence[Turn]:
+    """The turns that are no hits: those of the hits' sessions, the best session first, then the
+    newest."""
+    if where is None or where.kind != "turn":
+        return ()
+    shown = {hit.id for hit in hits}
+    sessions = {name: place for place, name in enumerate(dict.fromkeys(h.session_id for h in hits))}
+    rest = [turn for turn in store.list_turns(scope, where) if turn.id not in shown]
+    rest.sort(key=lambda turn: (sessions.get(turn.session_id, len(sessions)), -turn.id))
+    return rest if where.as_of is None else as_known(store, scope, rest, where.as_of)
 
 
 def turns_only(where: Filter | None, config: Config) -> Filter | None:
@@ -81,22 +89,10 @@ def turns_only(where: Filter | None, config: Config) -> Filter | None:
     return replace(where or Filter(), kind="turn")
 
 
-def by_value(hits: Sequence[Hit]) -> list[Hit]:
-    """``hits`` by what they are worth for their length, so that a budget is spent well."""
-    sizes = count_many([hit.text for hit in hits])
-
-    def value(hit: Hit, size: int) -> float:
-        odds = hit.score / max(1 - hit.score, 1e-6)
-        return odds / math.pow(size + LINE_OVERHEAD, LENGTH_PENALTY)
-
-    order = sorted(zip(hits, sizes, strict=True), key=lambda pair: -value(*pair))
-    return [hit for hit, _ in order]
-
-
 def choose_tier(found: Retrieval, config: Config) -> tuple[Tier, dict[str, Any]]:
     """The tier that the gate, or a switched-off tier, leaves; and the trace of the decision."""
     decision = decide(found)
     tier = decision.tier
-    if tier != "none" and not (config.light and config.deep):
+    if not (config.light and config.deep):
         tier = "light" if config.light else "deep"
     return tier, {"found": found.found, "score": decision.score, "threshold": decision.threshold}

@@ -1,8 +1,8 @@
-"""Retrieval: dense and lexical match over units and raw turns, fused into one calibrated ranking.
+"""Retrieval: dense, late and lexical match over units and raw turns, in one calibrated ranking.
 
-Every turn is scored by a logistic model (`hymem.ranking`) over what is known of it
-(`hymem.features`): its own match, that of its neighbours, of its session and of the units that rest
-on it.
+Candidates come by dense and lexical match. Each is scored by a linear model (`hymem.ranking`) over
+what is known of it (`hymem.features`): its own match and its window's, as vectors and token by
+token.
 """
 
 from __future__ import annotations
@@ -30,24 +30,69 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item", Hit, Turn, Unit)
 
-# Best dense and best lexical matches that are scored, per hit asked for and at least.
-CANDIDATES_PER_HIT = 3
-CANDIDATES = 32
+# Best dense and best lexical matches that are scored, at least. What they are does not depend on
+# how much is asked for, so that a larger block holds what a smaller one held.
+CANDIDATES = 128
+# What it takes to show a line beside its text, in tokens: speaker, and a share of the day's line.
+LINE_OVERHEAD = 8
+# How much a long text must be better than a short one to take its place in the budget: the odds of
+# being relevant are divided by its tokens to this power. Chosen on the development collections
+# (0, 0.3, 0.6 and 0.9 tried).
+LENGTH_PENALTY = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
     """What a question found.
 
-    ``hits``: best first. ``confidence``: the probability, 0 to 1, that the best few of them hold
-    all that the question needs. ``found``: whether anything in memory bears on the question.
-    ``query_vector``: ``float32[dim]``, or ``None`` when the encoder could not be reached.
+    ``hits``: best first. ``confidence``: the probability, 0 to 1, that memory holds anything on the
+    question; ``found``: whether that is likely enough. ``sufficient``: the probability that the
+    best few hits hold all that the question needs. ``query_vector``: ``float32[dim]``, or ``None``
+    when the encoder could not be reached. ``worth``: of the lines of a block, how likely each holds
+    something that is needed, relative to the best; empty for a search.
     """
 
     hits: tuple[Hit, ...]
     confidence: float
     found: bool
+    sufficient: float
     query_vector: NDArray[np.float32] | None
+    worth: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """All candidates of a question, scored: ``scores`` and ``chances``, ``float64[m]``, of the
+    items, as in ``hymem.ranking``."""
+
+    found: Candidates
+    items: Table
+    scores: NDArray[np.float64]
+    chances: NDArray[np.float64]
+    confidence: float
+    vector: NDArray[np.float32] | None
+
+    def retrieval(self, hits: Sequence[Hit]) -> Retrieval:
+        from hymem import ranking
+
+        return Retrieval(
+            tuple(hits),
+            self.confidence,
+            self.confidence >= ranking.FOUND_AT,
+            ranking.sufficient(self.chances) if len(self.chances) else 0.0,
+            self.vector,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """An item that becomes a hit; ``row`` of the candidates, ``at`` among the scored items."""
+
+    id: int
+    kind: Kind
+    chance: float
+    row: int
+    at: int
 
 
 class Retriever:
@@ -73,6 +118,54 @@ class Retriever:
 
         When the encoder cannot be reached, the lexical match alone decides. Raises ``StoreError``.
         """
+        ranked = self._rank(scope, question, max(CANDIDATES, limit), where, vector, now)
+        kind = where.kind if where else None
+        chosen = _choose(ranked, ranked.scores, limit, kind)
+        return ranked.retrieval(self._hits(scope, ranked.found, chosen, where))
+
+    def lines(
+        self,
+        scope: Scope,
+        question: str,
+        *,
+        tokens: int,
+        passages: bool = True,
+        where: Filter | None = None,
+        now: datetime | None = None,
+    ) -> Retrieval:
+        """What a block of ``tokens`` may hold, in the order in which it is worth its length, as
+        far as the candidates reach; with ``passages`` a turn counts almost as much as a better one
+        beside it. The order is the same for every ``tokens``. Raises ``StoreError``."""
+        import numpy as np
+
+        from hymem import ranking
+
+        ranked = self._rank(scope, question, CANDIDATES, where, None, now)
+        found, items = ranked.found, ranked.items
+        worth = ranking.around(ranked.scores, items) if passages else ranked.scores
+        length = np.log(found.tokens[items.rows] + LINE_OVERHEAD)
+        kind = where.kind if where else None
+        chosen = _choose(ranked, worth - LENGTH_PENALTY * length, len(worth), kind)
+        spent, fitting = 0, []
+        for one in chosen:
+            fitting.append(one)
+            spent += int(found.tokens[one.row])
+            if spent > tokens:
+                break
+        odds = np.exp(worth - worth.max(initial=-np.inf))
+        relative = {int(found.ids[one.row]): float(odds[one.at]) for one in fitting}
+        retrieval = ranked.retrieval(self._hits(scope, ranked.found, fitting, where))
+        return replace(retrieval, worth=tuple(relative[hit.id] for hit in retrieval.hits))
+
+    def _rank(
+        self,
+        scope: Scope,
+        question: str,
+        candidates: int,
+        where: Filter | None,
+        vector: NDArray[np.float32] | None,
+        now: datetime | None,
+    ) -> _Ranked:
         from hymem import ranking
         from hymem.when import newer_weight
 
@@ -80,27 +173,18 @@ class Retriever:
         if vector is None:
             vector = self.encode(question)
         found, items = self.examine(
-            scope,
-            question,
-            candidates=max(CANDIDATES, CANDIDATES_PER_HIT * limit),
-            where=where,
-            vector=vector,
-            now=now,
+            scope, question, candidates=candidates, where=where, vector=vector, now=now
         )
-        if not len(found.ids):
-            return Retrieval((), 0.0, False, vector)
         with forks.computing():
-            scores = ranking.lexical_logits(items) if vector is None else ranking.logits(items)
-            is_found, confidence = ranking.is_found(found, items), ranking.confidence(scores)
+            scores = ranking.scores(items)
+            if not len(scores):
+                return _Ranked(found, items, scores, scores, 0.0, vector)
+            confidence = ranking.confidence(found, items)
             scores = ranking.prefer_newer(
                 scores, found.time[items.rows], newer_weight(question, now)
             )
-            kind = where.kind if where else None
-            chosen = _choose(found, items, ranking.probability(scores), limit, kind)
-        hits = self._hits(scope, found, chosen)
-        if where and where.as_of:
-            hits = tuple(as_known(self._store, scope, hits, where.as_of))
-        return Retrieval(hits, confidence, is_found, vector)
+            chances = ranking.relevance(scores, confidence)
+        return _Ranked(found, items, scores, chances, confidence, vector)
 
     def examine(
         self,
@@ -114,7 +198,7 @@ class Retriever:
     ) -> tuple[Candidates, Table]:
         """The best ``candidates`` by either match, with their neighbours, and what is known of
         them. ``vector``: what ``encode`` gave; the rest as for ``retrieve``."""
-        from hymem.features import RADIUS, table
+        from hymem.features import RADIUS, SAMPLE, table
         from hymem.when import nearness, periods
 
         found = self._store.candidates(
@@ -126,6 +210,7 @@ class Retriever:
             where=replace(where, kind=None) if where else None,
             kinds=("turn", "unit") if self._config.raw_keys else ("unit",),
             tokens=self._tokens(question),
+            sample=SAMPLE,
         )
         near = nearness(found.time, periods(question, now or datetime.now().astimezone()))
         return found, table(found, _named(found, question), near)
@@ -151,13 +236,14 @@ class Retriever:
         if not isinstance(self._encoder, TokenCoder):
             return None
         (ids,) = self._encoder.token_ids([question])
-        return AskedTokens(ids, self._encoder.token_codes)
+        return AskedTokens(ids, self._encoder.token_weights(ids), self._encoder.token_codes)
 
     def _hits(
-        self, scope: Scope, found: Candidates, chosen: dict[int, tuple[Kind, float]]
-    ) -> tuple[Hit, ...]:
-        turns = [item for item, (kind, _) in chosen.items() if kind == "turn"]
-        units = [item for item, (kind, _) in chosen.items() if kind == "unit"]
+        self, scope: Scope, found: Candidates, chosen: Sequence[_Chosen], where: Filter | None
+    ) -> Sequence[Hit]:
+        chances = {one.id: one.chance for one in chosen}
+        turns = [one.id for one in chosen if one.kind == "turn"]
+        units = [one.id for one in chosen if one.kind == "unit"]
         hits: dict[int, Hit] = {}
         for turn in self._store.turns(scope, turns) if turns else ():
             hits[turn.id] = Hit(
@@ -165,7 +251,7 @@ class Retriever:
                 "turn",
                 turn.text,
                 turn.time,
-                chosen[turn.id][1],
+                chances[turn.id],
                 (turn.id,),
                 turn.speaker,
                 turn.session_id,
@@ -179,11 +265,14 @@ class Retriever:
                 "unit",
                 unit.text,
                 unit.time,
-                chosen[unit.id][1],
+                chances[unit.id],
                 unit.source_turns,
                 session_id=unit.session_id,
             )
-        return tuple(hits[item] for item in chosen if item in hits)
+        ordered = [hits[one.id] for one in chosen if one.id in hits]
+        if where and where.as_of:
+            return as_known(self._store, scope, ordered, where.as_of)
+        return ordered
 
 
 def as_known(store: Store, scope: Scope, items: Sequence[Item], as_of: datetime) -> list[Item]:
@@ -214,20 +303,22 @@ def _named(found: Candidates, question: str) -> NDArray[np.bool_]:
 
 
 def _choose(
-    found: Candidates, items: Table, scores: NDArray[np.float64], limit: int, kind: Kind | None
-) -> dict[int, tuple[Kind, float]]:
-    """The ids of the best ``limit`` items, best first, with their kind and score."""
+    ranked: _Ranked, order: NDArray[np.float64], limit: int, kind: Kind | None
+) -> list[_Chosen]:
+    """The first ``limit`` items by falling ``order``."""
     import numpy as np
 
-    chosen: dict[int, tuple[Kind, float]] = {}
+    found = ranked.found
+    chosen: list[_Chosen] = []
     told: set[int] = set()  # turns that a chosen item rests on
-    for at in np.argsort(-scores, kind="stable").tolist():
-        for row in _faces(found, items, at, kind):
+    for at in np.argsort(-order, kind="stable").tolist():
+        for row in _faces(found, ranked.items, at, kind):
             sources = found.sources[row]
             if told.isdisjoint(sources):
                 told.update(sources)
-                is_unit = bool(found.is_unit[row])
-                chosen[int(found.ids[row])] = ("unit" if is_unit else "turn", float(scores[at]))
+                face: Kind = "unit" if found.is_unit[row] else "turn"
+                chance = float(ranked.chances[at])
+                chosen.append(_Chosen(int(found.ids[row]), face, chance, row, at))
                 break
         if len(chosen) == limit:
             break

@@ -124,9 +124,8 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result. ``score``, 0 to 1, is what the ranking gives it: higher is better among
-    the hits of one search. It is no probability to be compared between questions: the hit that
-    answers may have .01. What joined as context has 0.
+    """One search result. ``score`` is the probability, 0 to 1, that it is evidence for the
+    question, calibrated on the development collections of ``evals``; what joined as context has 0.
 
     ``tokens`` is the length of ``text`` by HyMem's own counter, 0 if it is not known; ``passages``
     are those that a long turn was cut into, in order, and ``best`` the numbers of those that match
@@ -209,7 +208,10 @@ class Context:
     """A block of recalled text, ready for a prompt.
 
     ``text`` is dated, attributed and tagged as recalled; ``tokens`` is its length by HyMem's own
-    counter, never over the budget asked for. An empty ``text`` means that nothing was found.
+    counter, never over the budget asked for. It holds the best lines there are, empty only for an
+    empty memory, a budget too small for one line, or with ``strict``. ``confidence``: the
+    probability, 0 to 1, that memory holds anything on the question; ``found``: whether that is
+    likely enough. Where it is not, the block itself says so too.
     """
 
     text: str
@@ -218,6 +220,8 @@ class Context:
     tier: Tier
     usage: Usage
     trace: Mapping[str, Any] = field(default_factory=dict)
+    found: bool = True
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +343,11 @@ class TokenCoder(Protocol):
     def token_codes(self, ids: NDArray[np.uint16]) -> NDArray[np.float32]:
         """``uint16[n]`` to ``float32[n, d]``, rows of length 1 that depend on the id alone. Called
         at every search, with some thousand distinct ids: rows should be kept."""
+        ...
+
+    def token_weights(self, ids: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """``float32[n]``, 0 or more: how much each token of a question says by itself, "the" little
+        and "goalkeeper" much. Only their ratios count; all 1 if nothing is known."""
         ...
 
 

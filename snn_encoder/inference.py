@@ -130,13 +130,23 @@ class _TokenCodes:
         self._known = np.zeros(len(table), np.bool_)
         # Memory is taken only for the rows that are written.
         self._rows: Floats = np.zeros((len(table), readout.weight.shape[1]), np.float32)
+        self._lengths: Floats = np.zeros(len(table), np.float32)
 
-    def __getitem__(self, ids: NDArray[np.uint16]) -> Floats:
+    def rows(self, ids: NDArray[np.uint16]) -> Floats:
+        self._fill(ids)
+        rows: Floats = self._rows[ids]
+        return rows
+
+    def lengths(self, ids: NDArray[np.uint16]) -> Floats:
+        """Of the codes before they were brought to length 1."""
+        self._fill(ids)
+        lengths: Floats = self._lengths[ids]
+        return lengths
+
+    def _fill(self, ids: NDArray[np.uint16]) -> None:
         new = ids[~self._known[ids]]
         if len(new):
             self._compute(np.unique(new))
-        rows: Floats = self._rows[ids]
-        return rows
 
     def _compute(self, ids: NDArray[np.uint16]) -> None:
         neurons = _TokenNeurons(self._table[ids])
@@ -144,8 +154,9 @@ class _TokenCodes:
         for _ in range(self.steps - 1):
             total += neurons.step()
         rows = self._readout(total)
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        self._rows[ids] = rows
+        lengths = np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
+        self._lengths[ids] = lengths
+        self._rows[ids] = rows / lengths[:, None]
         self._known[ids] = True
 
 
@@ -306,10 +317,20 @@ class SpikingEncoder:
         Raises:
             IndexError: an id that the vocabulary does not have.
         """
+        return self._token_code_table().rows(ids)
+
+    def token_weights(self, ids: NDArray[np.uint16]) -> Floats:
+        """Return how strongly each token drives a sentence's vector, float32 [n]: the length of its
+        code before it is brought to 1. Training has made it small for words that say little; the
+        unknown token, which may be any word, says nothing."""
+        weights: Floats = self._token_code_table().lengths(ids) * (ids != self._unknown)
+        return weights
+
+    def _token_code_table(self) -> _TokenCodes:
         codes = self._codes
         if codes is None or codes.steps != self.timesteps:
             codes = self._codes = _TokenCodes(self._table, self._readouts[0], self.timesteps)
-        return codes[ids]
+        return codes
 
     def _on(self, device: str) -> TorchEncoder:
         if device not in self._devices:

@@ -10,7 +10,7 @@ from hymem.keys import lexical_text, turn_keys
 from hymem.stores.base import NewTurn, NewUnit
 from hymem.stores.sqlite import SQLiteStore
 from hymem.tokens import count_tokens
-from hymem.types import Encoder, Scope
+from hymem.types import Scope
 from snn_encoder import SpikingEncoder
 
 SCOPE = Scope("talk")
@@ -37,10 +37,9 @@ TALK = [
 
 
 @cache
-def encoder() -> Encoder:
+def encoder() -> SpikingEncoder:
     """The shipped encoder, loaded once for all tests."""
-    loaded: Encoder = SpikingEncoder.from_pretrained("small")
-    return loaded
+    return SpikingEncoder.from_pretrained("small")
 
 
 def new_store(turns: Sequence[tuple[str, str, str, str]] = TALK) -> tuple[SQLiteStore, list[int]]:
@@ -64,11 +63,13 @@ def add(
             text=text,
             lexical=lexical_text(speaker, text),
             tokens=count_tokens(text),
-            vectors=encoder().encode(turn_keys(speaker, text, encoder().max_tokens).texts),
+            vectors=encoder().encode(keys),
+            token_ids=encoder().token_ids(keys),
             time=datetime.fromisoformat(day),
             session_id=session,
         )
         for session, day, speaker, text in turns
+        for keys in (turn_keys(speaker, text, encoder().max_tokens).texts,)
     ]
     return store.add_turns(scope, new)
 
@@ -86,6 +87,7 @@ def add_unit(store: SQLiteStore, text: str, turns: Sequence[int]) -> int:
         vector=vector,
         time=None,
         source_turns=tuple(turns),
+        token_ids=encoder().token_ids([text]),
     )
     (unit_id,) = store.complete_event(lease, lease.events[0].id, [unit])
     return unit_id

@@ -139,7 +139,7 @@ def talk(memories: list[HyMem], llm: OpenAIChat | None, config: Config | None = 
 @pytest.fixture(autouse=True)
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five turns are too few for the calibrated threshold, which is tested elsewhere."""
-    monkeypatch.setattr("hymem.ranking.is_found", lambda *_: True)
+    monkeypatch.setattr("hymem.ranking.confidence", lambda *_: 1.0)
 
 
 @pytest.fixture

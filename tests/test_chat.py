@@ -19,7 +19,7 @@ HELLO = [{"role": "user", "content": "Which city does Ana live in?"}]
 @pytest.fixture(autouse=True)
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     """One turn is too little for the calibrated threshold, which is tested elsewhere."""
-    monkeypatch.setattr("hymem.ranking.is_found", lambda *_: True)
+    monkeypatch.setattr("hymem.ranking.confidence", lambda *_: 1.0)
 
 
 @pytest.fixture

@@ -46,9 +46,14 @@ def test_numbered_lines_name_the_items_in_order() -> None:
     assert [item.id for item in block.used] == [4, 5]
 
 
-def test_what_does_not_fit_is_skipped_for_what_does() -> None:
-    block = render([turn(1, "word " * 200), turn(2, "short")], 60)
-    assert [item.id for item in block.used] == [2]
+def test_what_does_not_fit_is_cut_to_whole_sentences_and_ends_the_block() -> None:
+    long = turn(1, "I moved to Lyon. The flat is by the river. " + "And so on. " * 60)
+    block = render([turn(3, "Hello!"), long, turn(2, "short")], 60)
+    assert [item.id for item in block.used] == [3, 1]
+    assert block.used[1].text.startswith("I moved to Lyon. The flat is by the river.")
+    assert block.used[1].text.endswith(". …")
+    # A few words of a long text are not worth a line.
+    assert [item.id for item in render([turn(3, "Hello!"), long], 32).used] == [3]
 
 
 def test_a_long_message_is_cut_rather_than_left_out() -> None:
@@ -56,6 +61,27 @@ def test_a_long_message_is_cut_rather_than_left_out() -> None:
     assert block.text.splitlines()[2].startswith("Ana: so so so")
     assert block.text.splitlines()[2].endswith(" …")
     assert 36 <= block.tokens <= 40
+
+
+def test_a_note_stands_above_the_lines_and_counts() -> None:
+    block = render([turn(1, "I moved.")], 100, note="(Nothing much.)")
+    assert block.text.splitlines()[:2] == [OPEN, "(Nothing much.)"]
+    assert block.tokens == count_tokens(block.text)
+
+
+@given(
+    st.lists(st.text("ab .!\n", max_size=120), min_size=1, max_size=6),
+    st.integers(1, 200),
+    st.integers(1, 200),
+)
+def test_a_larger_block_holds_what_a_smaller_one_held(
+    texts: list[str], one: int, other: int
+) -> None:
+    turns = [turn(number, text) for number, text in enumerate(texts)]
+    less, more = (render(turns, budget) for budget in sorted((one, other)))
+    held = {item.id: item.text.strip() for item in more.used}
+    for item in less.used:
+        assert held[item.id].startswith(item.text.strip().removesuffix("…").rstrip())
 
 
 def test_nothing_fits_nothing() -> None:

@@ -50,6 +50,9 @@ class OtherWords(Plain):
     def token_codes(self, ids: NDArray[np.uint16]) -> NDArray[np.float32]:
         return ENCODER.token_codes(ids - np.uint16(1))
 
+    def token_weights(self, ids: NDArray[np.uint16]) -> NDArray[np.float32]:
+        return ENCODER.token_weights(ids - np.uint16(1))
+
 
 def test_failed_events_of_an_old_store_are_due_at_once(old: Path) -> None:
     connection = sqlite3.connect(old)
@@ -95,7 +98,7 @@ def look(path: Path, question: str, encoder: Encoder = ENCODER) -> Candidates:
     store = open_store(path, encoder)
     try:
         vector = encoder.encode([question])[0]
-        asked = AskedTokens(ids, ENCODER.token_codes)
+        asked = AskedTokens(ids, ENCODER.token_weights(ids), ENCODER.token_codes)
         return store.candidates(ANA, vector, question, 99, tokens=asked)
     finally:
         store.close()

@@ -12,14 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import SCOPE, TALK, add_unit, encoder, new_store
 
+from hymem.context import ELLIPSIS
 from hymem.deep import raw_context
-from hymem.recall import by_value, recall
+from hymem.recall import NOT_FOUND_NOTE, recall
 from hymem.retrieve import Retriever
 from hymem.stores.sqlite import SQLiteStore
 from hymem.tokens import count_tokens
 from hymem.types import Config, Filter, Hit
 
 NOW = datetime(2026, 5, 1)
+STORE, _ = new_store()  # for properties, which share no fixture
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +52,46 @@ def test_the_budget_is_never_exceeded_and_well_used(talk: Any) -> None:
             assert found.block.tokens == count_tokens(found.block.text)
 
 
-def test_config_caps_each_tier(talk: Any) -> None:
-    light = ask(talk[0], "Ben's cello?", Config(deep=False, light_tokens=60))
-    deep = ask(talk[0], "Ben's cello?", Config(light=False, deep_tokens=90))
-    assert light.tier, light.block.tokens <= 60
-    assert deep.tier, 60 < deep.block.tokens <= 90
+def shown(block: Any) -> dict[int, str]:
+    """Texts by id, without the mark of what was cut."""
+    return {item.id: item.text.removesuffix(ELLIPSIS).rstrip() for item in block.used}
+
+
+@given(st.integers(1, 600), st.integers(1, 600), st.sampled_from(["Ben's cello?", "Lyon", "thx!"]))
+def test_a_larger_budget_holds_what_a_smaller_one_held(one: int, other: int, text: str) -> None:
+    small, large = sorted((one, other))
+    less, more = (ask(STORE, text, max_tokens=budget).block for budget in (small, large))
+    assert less.tokens <= small
+    assert more.tokens <= large
+    held = shown(more)
+    assert all(held.get(item, "").startswith(words) for item, words in shown(less).items())
+
+
+@given(st.integers(20, 400), st.integers(20, 400))
+def test_so_does_a_larger_adaptive_budget(one: int, other: int) -> None:
+    small, large = sorted((one, other))
+    less, more = (
+        ask(STORE, "Who teaches Ben?", max_tokens=budget, adaptive=True).block
+        for budget in (small, large)
+    )
+    assert shown(less).keys() <= shown(more).keys()
+
+
+def test_a_budget_without_end_holds_the_whole_memory(talk: Any) -> None:
+    for text in ("Who teaches Ben the cello?", "kubernetes", "?", "🙂", "word " * 20_000):
+        found = ask(talk[0], text, max_tokens=10_000_000)
+        assert {item.text for item in found.block.used} == {text for *_, text in TALK}
+
+
+def test_what_the_candidates_leave_out_follows_session_by_session() -> None:
+    many = [(f"s{n // 10}", "2026-01-05", "Ana", f"Number {n} is {n * n}.") for n in range(900)]
+    store, _ = new_store([*many, ("s91", "2026-01-06", "Ben", "The cello is mine.")])
+    with store:
+        found = ask(store, "Whose cello is it?", max_tokens=10_000_000)
+        assert len(found.block.used) == 901
+        assert found.block.used[0].text == "The cello is mine."
+        half = ask(store, "Whose cello is it?", max_tokens=found.block.tokens // 2)
+        assert found.block.used[: len(half.block.used) - 1] == half.block.used[:-1]
 
 
 def test_a_switched_off_tier_leaves_the_other(talk: Any) -> None:
@@ -62,10 +99,60 @@ def test_a_switched_off_tier_leaves_the_other(talk: Any) -> None:
     assert ask(talk[0], "Where does Ana live?", Config(light=False)).tier == "deep"
 
 
-def test_nothing_found_is_an_empty_block(talk: Any) -> None:
+def test_a_block_is_never_silent_and_tells_that_nothing_was_found(talk: Any) -> None:
     found = ask(talk[0], "Which kubernetes cluster runs the billing jobs?")
+    assert not found.retrieval.found
+    assert found.block.used
+    assert found.block.text.splitlines()[1] == NOT_FOUND_NOTE
+    assert found.block.tokens == count_tokens(found.block.text)
+    assert NOT_FOUND_NOTE not in ask(talk[0], "Who teaches Ben the cello?").block.text
+
+
+def test_strict_recall_brings_nothing_rather_than_something_else(talk: Any) -> None:
+    found = ask(talk[0], "Which kubernetes cluster runs the billing jobs?", strict=True)
     assert (found.tier, found.block.text, found.block.used) == ("none", "", ())
     assert found.trace["found"] is False
+    assert ask(talk[0], "Who teaches Ben the cello?", strict=True).block.used
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "?", "ok", "🙂🙂", "x" * 100_000, "thanks, that helped!", "co u Bena?"]
+)
+def test_whatever_is_typed_brings_the_best_lines_there_are(talk: Any, text: str) -> None:
+    found = ask(talk[0], text, max_tokens=100)
+    assert found.block.used
+    assert 0 <= found.retrieval.confidence <= 1
+
+
+def test_a_budget_for_the_note_alone_holds_a_line_instead(talk: Any) -> None:
+    for budget in range(1, 60):
+        block = ask(talk[0], "Which kubernetes cluster is it?", max_tokens=budget).block
+        assert block.tokens <= budget
+        assert bool(block.used) == bool(block.text)
+    assert block.used
+
+
+def test_one_turn_is_a_memory_too() -> None:
+    store, ids = new_store(TALK[:1])
+    with store:
+        for text in ("Where does Ana live?", "Which kubernetes cluster is it?"):
+            assert [item.id for item in ask(store, text).block.used] == ids
+
+
+def test_identical_turns_are_as_good_as_any() -> None:
+    store, _ = new_store([TALK[0]] * 40)
+    with store:
+        found = ask(store, "Where does Ana live?", max_tokens=300)
+        assert len(found.block.used) > 5
+        assert 0 <= found.retrieval.confidence <= 1
+
+
+def test_an_adaptive_budget_sends_less_and_says_so(talk: Any) -> None:
+    full = ask(talk[0], "What is Ana allergic to?")
+    less = ask(talk[0], "What is Ana allergic to?", adaptive=True)
+    assert TALK[8][3] in less.block.text
+    assert less.block.tokens < full.block.tokens
+    assert less.trace["needed"] == full.trace["needed"] == less.trace["items"]
 
 
 def test_the_trace_tells_the_gates_score_and_what_was_seen(talk: Any) -> None:
@@ -101,18 +188,3 @@ def test_deep_reads_the_passage_around_a_hit(talk: Any) -> None:
     small = raw_context(store, SCOPE, [hit], block.tokens // 2)
     assert small.used[0].id == ids[7]
     assert 0 < small.tokens <= block.tokens // 2
-
-
-def hit(number: int, score: float, words: int) -> Hit:
-    return Hit(number, "turn", "word " * words, None, score, (number,))
-
-
-def test_of_equal_hits_the_shorter_goes_first() -> None:
-    ranked = by_value([hit(1, 0.5, 60), hit(2, 0.5, 5), hit(3, 0.9, 60)])
-    assert [item.id for item in ranked] == [3, 2, 1]
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 50)), max_size=12))
-def test_by_value_keeps_every_hit(pairs: list[tuple[float, int]]) -> None:
-    hits = [hit(number, score, words) for number, (score, words) in enumerate(pairs)]
-    assert sorted(item.id for item in by_value(hits)) == [item.id for item in hits]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from talk import SCOPE, TALK, add, add_unit, encoder, new_store
 
 from hymem import ranking
 from hymem.errors import EncoderError
-from hymem.features import FLOOR, NAMES, table
+from hymem.features import NAMES, above_chance, table
 from hymem.retrieve import Retriever
 from hymem.stores.base import Candidates
 from hymem.stores.sqlite import SQLiteStore
@@ -187,6 +188,7 @@ def candidates(
         ids=np.arange(1, n + m + 1),
         is_unit=np.arange(n + m) >= n,
         dense=np.array([*dense, *(unit[0] for unit in units)], np.float32),
+        dense_window=np.array([*dense, *(unit[0] for unit in units)], np.float32),
         lexical=np.array([*lexical, *(unit[1] for unit in units)], np.float32),
         late=np.zeros(n + m, np.float32),
         late_window=np.zeros(n + m, np.float32),
@@ -202,6 +204,7 @@ def candidates(
         sources=[*((i,) for i in range(1, n + 1)), *(unit[2] for unit in units)],
         lexical_max=4.0,
         turns_total=n,
+        sample=np.arange(n + m) < n,
     )
 
 
@@ -211,18 +214,34 @@ def column(found: Candidates, name: str) -> list[float]:
     return [round(float(value), 4) for value in values[:, NAMES.index(name)]]
 
 
-def test_neighbours_are_of_the_same_session_only() -> None:
+def test_a_question_is_covered_by_neighbours_of_the_same_session_only() -> None:
     found = candidates([0.5, 0.4, 0.3, 0.2], [2.0, 1.0, 0.0, 0.0], [1, 1, 2, 2])
-    assert column(found, "dense") == [0.0, -0.1, -0.2, -0.3]
-    assert column(found, "dense_before") == [FLOOR, 0.0, FLOOR, -0.2]
-    assert column(found, "lexical_after") == [0.5, 0.0, 0.0, 0.0]
     assert column(found, "coverage") == [0.5, 0.25, 0.0, 0.0]
+    assert column(found, "coverage_window") == [0.5, 0.5, 0.0, 0.0]
 
 
-def test_a_session_is_judged_by_its_best_three() -> None:
-    found = candidates([0.5] * 5, [4.0, 3.0, 2.0, 1.0, 2.0], [1, 1, 1, 1, 2])
-    best = round((1 + 0.75 + 0.5) / 3, 4)
-    assert column(found, "session_lexical") == [best] * 4 + [round(0.5 / 3, 4)]
+def test_a_match_counts_by_what_it_is_above_chance() -> None:
+    # Alike but for one; what is usual here is nothing special, however high.
+    for level in (0.1, 0.7):
+        found = candidates([level + 0.2, *[level] * 200], [0.0] * 201, range(201))
+        best, *rest = above_chance(found)[0].tolist()
+        assert best > 5
+        assert max(rest) < best / 5
+
+
+def test_length_alone_is_no_match() -> None:
+    random = np.random.default_rng(1)
+    tokens = random.integers(5, 120, 300)
+    dense = 0.1 * np.log(tokens + 5) + random.normal(0, 0.02, 300)
+    found = candidates(dense.tolist(), [0.0] * 300, range(300))
+    assert np.corrcoef(dense, np.log(tokens))[0, 1] > 0.9
+    above = above_chance(replace(found, passage_tokens=tokens))[0]
+    assert abs(np.corrcoef(above, np.log(tokens))[0, 1]) < 0.3
+
+
+def test_what_the_question_was_not_matched_by_counts_nothing() -> None:
+    found = candidates([0.0] * 5, [1.0, 0.0, 0.0, 0.0, 0.0], [1] * 5)
+    assert not above_chance(found).any()
 
 
 def test_a_turn_knows_the_best_unit_that_rests_on_it() -> None:
@@ -252,5 +271,5 @@ def test_features_are_finite_whatever_the_candidates(n: int, random: Any) -> Non
     items = table(found, np.zeros(size, bool), np.zeros(size))
     assert np.isfinite(items.values).all()
     assert items.values.shape == (n, len(NAMES))
-    chances = ranking.probability(ranking.logits(items))
+    chances = ranking.relevance(ranking.scores(items), 0.5)
     assert ((chances >= 0) & (chances <= 1)).all()

@@ -6,27 +6,49 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hymem import ranking
-from hymem.gate import GateDecision, decide
+from hymem.gate import GateDecision, decide, needed
 from hymem.retrieve import Retrieval
 
 
 @pytest.mark.parametrize(
-    ("confidence", "found", "tier"),
-    [(0.9, True, "light"), (0.5, True, "light"), (0.49, True, "deep"), (0.9, False, "none")],
+    ("sufficient", "tier"), [(0.9, "light"), (0.5, "light"), (0.49, "deep"), (0.0, "deep")]
 )
-def test_tier_by_confidence(confidence: float, found: bool, tier: str) -> None:
-    decision = decide(Retrieval((), confidence, found, None), threshold=0.5)
-    assert decision == GateDecision(tier, confidence, 0.5)  # type: ignore[arg-type]
+def test_tier_by_sufficiency(sufficient: float, tier: str) -> None:
+    decision = decide(Retrieval((), 0.7, True, sufficient, None), threshold=0.5)
+    assert decision == GateDecision(tier, sufficient, 0.5)  # type: ignore[arg-type]
 
 
 def test_one_clear_match_is_sufficient_and_many_equal_ones_are_not() -> None:
     clear = np.full(100, -9.0)
     clear[0] = 1.0
-    crowded = np.full(100, -2.0)
-    assert ranking.confidence(clear) > ranking.confidence(crowded)
-    assert 0 < ranking.confidence(crowded) < 1
+    clear, crowded = (ranking.relevance(scores, 0.9) for scores in (clear, np.full(100, -2.0)))
+    assert ranking.sufficient(clear) > ranking.sufficient(crowded)
+    assert 0 < ranking.sufficient(crowded) < 1
+
+
+@given(st.lists(st.floats(-30, 30), min_size=1, max_size=60), st.floats(0, 1))
+def test_chances_are_probabilities_in_the_order_of_scores(
+    scores: list[float], confidence: float
+) -> None:
+    chances = ranking.relevance(np.array(scores), confidence)
+    assert ((chances >= 0) & (chances <= 1)).all()
+    assert (np.diff(chances[np.argsort(scores)]) >= 0).all()
+
+
+def test_what_is_needed_is_one_line_where_one_stands_out() -> None:
+    assert needed([0.9, *[0.0001] * 50]) == 1
+    assert needed([0.3] * 10) > 5
+    assert needed([]) == 0
+    assert needed([0.0]) == 1
+
+
+@given(st.lists(st.floats(0, 1), max_size=30), st.lists(st.floats(0, 1), max_size=30))
+def test_more_lines_never_need_fewer(chances: list[float], more: list[float]) -> None:
+    assert needed(chances) <= needed([*chances, *more])
 
 
 def test_the_newer_of_equal_matches_is_preferred() -> None:

@@ -27,7 +27,7 @@ _UNIT = re.compile(
 
 
 # Chosen on the development half of LOCOMO (arXiv 2402.17753).
-W_TEXT, W_CONTEXT, W_SIMILAR, W_RANK, W_SPEAKER = 0.5, 0.75, 1.5, 1.5, 0.1
+W_TEXT, W_CONTEXT, W_SIMILAR, W_RANK, W_SPEAKER = 0.5, 0.75, 1.5, 0.75, 0.1
 W_TELLS, W_FITS = 0.5, 0.75
 RANK_HALF, FULL_WEIGHT = 2, 8
 # In characters. Every sentence is judged with its context, so a long one takes quadratic time.

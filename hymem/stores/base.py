@@ -136,10 +136,12 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class AskedTokens:
-    """A question as late interaction sees it: its tokens, ``uint16[q]``, and the encoder's
-    ``token_codes`` (``hymem.types.TokenCoder``), ``uint16[n]`` to ``float32[n, d]``."""
+    """A question as late interaction sees it: its tokens, ``uint16[q]``, how much each says by
+    itself, ``float32[q]``, and the encoder's ``token_codes`` (``hymem.types.TokenCoder``),
+    ``uint16[n]`` to ``float32[n, d]``."""
 
     ids: NDArray[np.uint16]
+    weights: NDArray[np.float32]
     codes: Callable[[NDArray[np.uint16]], NDArray[np.float32]]
 
 
@@ -153,16 +155,20 @@ class Candidates:
     are filled for every row, whichever match found it.
 
     ``late`` and ``late_window`` are MaxSim (``hymem.stores.maxsim``): the best cosine of each of
-    the question's tokens to any token of the text, averaged by the tokens' idf over the scope's
-    turns; 0 where the question came without tokens or the row has none. Of an item with several
-    keys the best key counts. A window is the item and the turns before and after it (of a unit:
-    those around its first source turn), as far as they are in its session and the filter lets them
-    through.
+    the question's tokens to any token of the text, averaged by the tokens' weights and their idf
+    over the scope's turns; 0 where the question came without tokens or the row has none. Of an item
+    with several keys the best key counts. A window is the item and the turns before and after it
+    (of a unit: those around its first source turn), as far as they are in its session and the
+    filter lets them through.
+
+    ``sample`` tells the turns that lie evenly in the scope, found or not: they stand for it, so
+    that a match can be compared with what chance brings.
     """
 
     ids: NDArray[np.int64]  # [n] item ids
     is_unit: NDArray[np.bool_]  # [n]
     dense: NDArray[np.float32]  # [n] best cosine over the item's keys, -1..1
+    dense_window: NDArray[np.float32]  # [n] mean of ``dense`` over the window
     lexical: NDArray[np.float32]  # [n] BM25 with this scope's statistics, 0 without a common term
     late: NDArray[np.float32]  # [n] MaxSim of the item, 0..1
     late_window: NDArray[np.float32]  # [n] MaxSim of the item with its neighbours, >= late
@@ -180,6 +186,7 @@ class Candidates:
     # BM25 of a text that held every query term once at mean length, unknown terms included.
     lexical_max: float
     turns_total: int  # turns in the scope
+    sample: NDArray[np.bool_]  # [n]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +295,12 @@ class Store(Protocol):
         where: Filter | None = None,
         kinds: Sequence[Kind] = ("turn", "unit"),
         tokens: AskedTokens | None = None,
+        sample: int = 0,
     ) -> Candidates:
         """Dense match on ``vector`` (``float32[dim]``; ``None`` switches it off) and BM25 match on
         ``query`` (empty switches it off). Superseded and duplicate units are left out. With
-        ``tokens``, what was found is scored by MaxSim too."""
+        ``tokens``, what was found is scored by MaxSim too. ``sample``: up to so many turns that lie
+        evenly in the scope are among the rows besides."""
         ...
 
     def nearest_units(

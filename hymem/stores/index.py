@@ -208,6 +208,7 @@ class ScopeIndex:
         radius: int,
         allowed: NDArray[np.bool_] | None,
         tokens: AskedTokens | None,
+        sample: int,
     ) -> Candidates:
         """``query`` holds the hashes of the question's distinct terms."""
         words = self.passages.lexical.prepare(query) if len(query) else None
@@ -216,7 +217,9 @@ class ScopeIndex:
         rows = self.passages.rows(found)
         if len(rows):
             rows = self._with_neighbours(rows, radius, allowed)
-        return self._describe(rows, self._window(rows, allowed), found, asked)
+        drawn = self._sample(sample, allowed)
+        rows = _sorted(np.concatenate([rows, drawn]))
+        return self._describe(rows, self._window(rows, allowed), found, asked, drawn)
 
     def nearest(
         self, vector: NDArray[np.float32], limit: int, allowed: NDArray[np.bool_] | None
@@ -257,6 +260,18 @@ class ScopeIndex:
         there = self.id.view[found] == ids if len(ids) else np.zeros(0, np.bool_)
         return found[there], owner[there]
 
+    def _sample(self, count: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        """Up to ``count`` turns that lie evenly in the scope."""
+        turns = self.row_at.view[_evenly(self.row_at.size, count)].astype(np.int64)
+        turns = turns[turns >= 0]
+        if allowed is None:
+            return turns
+        turns = turns[allowed[turns]]
+        if len(turns) < count // 2:  # the filter lets few through: look for them
+            turns = np.flatnonzero(allowed & ~self.is_unit.view)
+            turns = turns[_evenly(len(turns), count)]
+        return turns
+
     def _window(
         self, rows: NDArray[np.int64], allowed: NDArray[np.bool_] | None
     ) -> NDArray[np.int64]:
@@ -277,8 +292,10 @@ class ScopeIndex:
         near: NDArray[np.int64],
         found: NDArray[np.int64],
         asked: Asked,
+        drawn: NDArray[np.int64],
     ) -> Candidates:
-        """``near``: the rows' windows; ``found``: numbers of the passages that were found."""
+        """``near``: the rows' windows; ``found``: numbers of the passages that were found;
+        ``drawn``: the rows of the sample."""
         every = _sorted(np.concatenate([rows, near[near >= 0]]))
         matches = self.passages.match(every, found, asked)
         place = np.searchsorted(every, rows)
@@ -286,12 +303,16 @@ class ScopeIndex:
         window = matches.tokens[:, place]
         for turns in around.T:
             window = np.maximum(window, matches.tokens[:, turns])
+        beside = near[:, [0, 2]] >= 0
+        mean = matches.dense[place] + (matches.dense[around[:, [0, 2]]] * beside).sum(axis=1)
+        mean /= 1 + beside.sum(axis=1)
         flat, _ = self.sources.gather(rows)
         ends = np.cumsum(self.sources.count.view[rows])
         return Candidates(
             ids=self.id.view[rows],
             is_unit=self.is_unit.view[rows],
             dense=matches.dense[place],
+            dense_window=mean,
             lexical=matches.lexical[place],
             late=weighted(matches.tokens[:, place], matches.weights),
             late_window=weighted(window, matches.weights),
@@ -307,6 +328,7 @@ class ScopeIndex:
             passages=matches.passages.take(place),
             lexical_max=0.0 if asked.words is None else float(asked.words.weights.sum()),
             turns_total=self.turns_total,
+            sample=np.isin(rows, drawn),
         )
 
     def _row(self, item_id: int) -> int | None:
@@ -324,6 +346,11 @@ class ScopeIndex:
         if not self.is_unit.view[row] and self.row_at.view[position] == row:
             self.row_at.view[position] = -1
             self.turns_total -= 1
+
+
+def _evenly(size: int, count: int) -> NDArray[np.int64]:
+    """Up to ``count`` places that lie evenly among ``size``."""
+    return np.arange(size) if size <= count else np.arange(count) * size // count
 
 
 def _sorted(rows: NDArray[np.int64]) -> NDArray[np.int64]:

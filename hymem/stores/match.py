@@ -92,6 +92,7 @@ class Matching(Items):
         where: Filter | None = None,
         kinds: Sequence[Kind] = ("turn", "unit"),
         tokens: AskedTokens | None = None,
+        sample: int = 0,
     ) -> Candidates:
         import numpy as np
 
@@ -103,7 +104,7 @@ class Matching(Items):
             check_keys(wanted[None], self.dim)
         with self._index(scope) as (connection, scope_id, index):
             allowed = self._allowed(connection, scope_id, index, where, kinds)
-            return index.candidates(wanted, hashes, limit, radius, allowed, tokens)
+            return index.candidates(wanted, hashes, limit, radius, allowed, tokens, sample)
 
     def nearest_units(
         self, scope: Scope, vectors: NDArray[np.float32], limit: int

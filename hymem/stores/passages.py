@@ -230,7 +230,7 @@ class PassageIndex:
             words = self.lexical.scores(asked.words, numbers)
             total = total + words / max(float(asked.words.weights.sum()), 1e-6)
         if asked.tokens is not None:
-            weights = self.late.weights(asked.tokens.ids)
+            weights = self.late.weights(asked.tokens.ids) * asked.tokens.weights
             counts, ids = self.late.of(numbers)
             best = best_matches(asked.tokens.ids, ids, counts, asked.tokens.codes)
             late = weighted(best, weights)

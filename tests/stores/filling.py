@@ -44,7 +44,8 @@ def codes_of(ids: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 def asked(text: str) -> AskedTokens:
     """A question's tokens."""
-    return AskedTokens(tokens_of(text), codes_of)
+    tokens = tokens_of(text)
+    return AskedTokens(tokens, np.ones(len(tokens), np.float32), codes_of)
 
 
 def turn(text: str, session: str = "s1", *, keys: int = 1, **more: Any) -> NewTurn:

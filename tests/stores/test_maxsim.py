@@ -76,7 +76,7 @@ def test_statistics_follow_what_is_taken_out(corpus: list[list[int]], out: set[i
 
 
 def asked(*tokens: int) -> AskedTokens:
-    return AskedTokens(ids(*tokens), codes)
+    return AskedTokens(ids(*tokens), np.ones(len(tokens), np.float32), codes)
 
 
 def test_candidates_are_scored_with_their_windows(store: SQLiteStore) -> None:
