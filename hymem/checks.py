@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
@@ -85,6 +86,14 @@ def check_config(config: Config) -> None:
         raise InputError(f"Config.gate is {config.gate!r}; pass one of {get_args(GateMode)}")
     if not config.light and not config.deep:
         raise InputError("Config.light and Config.deep are both off; leave one tier on")
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """``path`` is a string or a ``Path``; a number would be taken for an open file."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"path is {type(path).__name__}; pass a string or a pathlib.Path")
+    if "\0" in os.fspath(path):
+        raise InputError("path holds a NUL character; pass the path of a file")
 
 
 def check_choice(value: str, name: str, choices: Sequence[str]) -> None:

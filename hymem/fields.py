@@ -96,7 +96,7 @@ class Fields:
             return None
         try:
             return self._clock.place(datetime.fromisoformat(value))  # 0.1 kept times without a zone
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self.wrong(name, "a time by ISO 8601, or null") from None
 
     def metadata(self, name: str) -> dict[str, Any]:

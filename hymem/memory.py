@@ -14,6 +14,7 @@ from hymem.checks import (
     check_budget,
     check_choice,
     check_id,
+    check_path,
     check_positive,
     check_query,
     check_user,
@@ -491,6 +492,7 @@ class HyMem:
         records. The file is for its owner alone and takes the place of an older one only when
         it is complete. Raises ``InputError`` if it cannot be written, or is a database, such as
         this one."""
+        check_path(path)
         scope = scope_or_all(user_id, agent_id, all_scopes)
         return write_lines(path, self._store.dump(scope))
 
@@ -503,6 +505,7 @@ class HyMem:
         Raises ``InputError`` naming the first bad line and its field; nothing is added then."""
         from hymem.records import parse
 
+        check_path(path)
         count = self._store.load(parse(read_lines(path), self._clock))
         self._parts.ingestor.embed_missing()
         if self._worker is not None:
@@ -513,6 +516,7 @@ class HyMem:
     def backup(self, path: str | Path) -> None:
         """Write a consistent copy of the database, while it is in use, for its owner alone; an
         older copy at ``path`` is replaced when the new one is complete. Raises ``StoreError``."""
+        check_path(path)
         self._store.backup(str(path))
 
     @_call

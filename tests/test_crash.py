@@ -45,6 +45,46 @@ def kill_while_writing(path: Path, first: int, pause: float) -> list[int]:
     return [int(line) for line in seen if line.endswith("\n")]
 
 
+# Imports a file again and again, and says when it has begun.
+IMPORTER = """
+import sys
+from hymem import HyMem
+memory = HyMem(sys.argv[1], llm=None, background=False)
+print("begun", flush=True)
+memory.import_(sys.argv[2])
+"""
+
+
+def kill_while_importing(path: Path, file: Path, pause: float) -> None:
+    importer = subprocess.Popen(
+        [sys.executable, "-c", IMPORTER, str(path), str(file)], stdout=subprocess.PIPE, text=True
+    )
+    assert importer.stdout is not None
+    assert importer.stdout.readline() == "begun\n"
+    try:
+        importer.wait(pause)
+    except subprocess.TimeoutExpired:
+        importer.send_signal(signal.SIGKILL)
+    importer.wait()
+    importer.stdout.close()
+
+
+def import_and_crash(folder: Path, times: int, seed: int) -> None:
+    chance = random.Random(seed)
+    said = [{"role": "user", "content": f"I bought book number {n}."} for n in range(1500)]
+    with HyMem(folder / "from.db", llm=None, background=False) as memory:
+        memory.add(said, user_id="ana")
+        memory.export(folder / "all.jsonl", user_id="ana")
+    for number in range(times):
+        path = folder / f"to-{number}.db"
+        kill_while_importing(path, folder / "all.jsonl", chance.uniform(0.0, 1.5))
+        with HyMem(path, llm=None, background=False) as memory:
+            assert memory.status(user_id="ana").turns in (0, 1500)
+            assert memory.import_(folder / "all.jsonl") in (0, 1500)
+            status = memory.flush(user_id="ana")
+            assert (status.turns, status.unembedded) == (1500, 0)
+
+
 def check(path: Path, acknowledged: list[int]) -> None:
     with HyMem(path, llm=None, background=False) as memory:
         turns = memory.get_all(user_id="ana")
@@ -76,6 +116,15 @@ def crash(path: Path, times: int, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_nothing_acknowledged_is_lost(tmp_path, seed):
     crash(tmp_path / "m.db", 10, seed)
+
+
+def test_an_import_is_there_whole_or_not_at_all(tmp_path):
+    import_and_crash(tmp_path, 3, seed=0)
+
+
+@pytest.mark.slow
+def test_an_import_is_there_whole_or_not_at_all_however_often(tmp_path):
+    import_and_crash(tmp_path, 60, seed=1)
 
 
 @pytest.mark.slow

@@ -245,6 +245,10 @@ def test_lexical_search_works_on_cjk(memory):
         (lambda m: m.recall("x", where=Filter(metadata="x")), "where.metadata is str"),
         (lambda m: m.export("/no/such/folder/x"), "cannot write"),
         (lambda m: m.import_("/no/such/file"), "cannot read"),
+        (lambda m: m.import_(0), "path is int"),
+        (lambda m: m.export(1), "path is int"),
+        (lambda m: m.backup(b"x.db"), "path is bytes"),
+        (lambda m: m.backup("x\0.db"), "NUL"),
     ],
 )
 def test_bad_input_gets_a_clear_error(memory, call, complaint):

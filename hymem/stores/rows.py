@@ -10,7 +10,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from hymem.clock import Time
-from hymem.errors import InputError
+from hymem.errors import InputError, StoreError
 from hymem.messages import clean_text
 from hymem.text import terms
 from hymem.types import Event, Passage, Turn, Unit
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hymem.stores.base import NewPassage
 
 T = TypeVar("T")
+
+RESTORE = "HyMem did not write this; restore a backup, or delete the scope"
 
 # Well below SQLite's limit of 32,766 parameters in one statement.
 PARAMETERS = 500
@@ -68,7 +70,10 @@ def time_to_text(time: datetime | None) -> str | None:
 
 
 def time_from_text(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"a stored time is none ({error}); {RESTORE}") from None
 
 
 def metadata_to_text(metadata: Mapping[str, Any]) -> str:
@@ -77,7 +82,10 @@ def metadata_to_text(metadata: Mapping[str, Any]) -> str:
 
 
 def metadata_from_text(text: str) -> dict[str, Any]:
-    return dict(json.loads(text)) if text else {}
+    try:
+        return dict(json.loads(text)) if text else {}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"stored metadata cannot be read ({error}); {RESTORE}") from None
 
 
 def clean(text: str | None) -> str | None:
