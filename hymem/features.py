@@ -36,6 +36,8 @@ _STEPS = np.array([[sign * step] for sign in (-1, 1) for step in range(1, RADIUS
 OWN = [0, 1, 4]
 # A plain sum of them, to compare the keys of one turn: coverage is a share, the others some units.
 OWN_WEIGHTS = np.array([[1.0], [1.0], [4.0]])
+# By so much a unit must match better than its turn to stand for it: what was said is worth more.
+LEAD = 0.5
 
 NAMES = (
     "dense",
@@ -84,7 +86,7 @@ def table(found: Candidates, named: NDArray[np.bool_], nearness: Floats) -> Tabl
     keys = np.vstack([above_chance(found), coverage])
     match = (OWN_WEIGHTS * keys[OWN]).sum(axis=0)
     unit, unit_match = _best_unit(match, units, turns)
-    unit, leads = unit[rows], unit_match[rows] > match[rows]
+    unit, leads = unit[rows], unit_match[rows] > match[rows] + LEAD
     near = _neighbours(found.session[rows], found.position[rows])
     # A unit is one more key of the turn that it rests on; the window is the turn's.
     has = unit >= 0
