@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 
-from hymem.tokens import count_many, count_tokens
+from hymem.passages import ELLIPSIS, excerpt, with_text
+from hymem.tokens import count_tokens
 from hymem.types import Hit, Turn
 
 OPEN = "<recalled_memory>"
 CLOSE = "</recalled_memory>"
 _UNDATED = "undated"
 # Whatever str.splitlines() or a renderer may take for a line's end.
+_ODD_LINE_END = re.compile("[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # Up to the next "<" only: a long run of them would take quadratic time.
 _TAG = re.compile(r"<(?=[^\w<]*recalled_memory)", re.IGNORECASE)
@@ -34,15 +36,18 @@ _TAG = re.compile(r"<(?=[^\w<]*recalled_memory)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A block of text, its length in tokens and the items in it, in the order in which they were
-    chosen. All empty when nothing fitted."""
+    """A block of text, its length in tokens and the items in it, as they are shown, in the order in
+    which they were chosen. All empty when nothing fitted. ``complete``: every item is in it, and
+    with its whole text."""
 
     text: str
     tokens: int
     used: tuple[Hit | Turn, ...]
+    complete: bool = False
 
 
-ELLIPSIS = "…"
+# How much of a block one long text may take while others wait: a quarter.
+SHARE = 4
 # Less of a text than so many tokens is not worth showing beside others.
 LEAST_CUT = 12
 _LONGEST_TOKEN = 100  # characters, but for runs of spaces
@@ -51,38 +56,46 @@ EMPTY = Rendered("", 0, ())
 
 
 def render(
-    items: Sequence[Hit | Turn], max_tokens: int, *, numbered: bool = False, note: str = ""
+    items: Sequence[Hit | Turn],
+    max_tokens: int,
+    *,
+    numbered: bool = False,
+    note: str = "",
+    whole: int = 0,
 ) -> Rendered:
     """The block for ``items``, best first, as many as fit into ``max_tokens``.
 
-    The first that does not fit is cut, to whole sentences where one fits, and ends the block: so a
-    larger block holds whatever a smaller one held. The block itself is in order of time, below
-    ``note``, a line of HyMem's own. A block that would hold nothing is the empty text. With
-    ``numbered``, its lines are numbered from 1, so that a model can cite them, and ``used`` is in
-    the order of these numbers.
+    A long text is shown by its best passages, in at most a ``SHARE`` of the block; where room is
+    left in the end they are widened, the best item's first. The first ``whole`` items are shown as
+    they are. The first item that does not fit is cut, to whole sentences where one fits, and ends
+    the block: so a larger block holds whatever a smaller one held. The block itself is in order of
+    time, below ``note``, a line of HyMem's own. A block that would hold nothing is the empty text.
+    With ``numbered``, its lines are numbered from 1, so that a model can cite them, and ``used`` is
+    in the order of these numbers.
     """
-    widest = f"{len(items)}. " if numbered else ""
+    number = count_tokens(f"{len(items)}. ") if numbered else 0
     opening = f"{OPEN}\n{note}" if note else OPEN
-    frame, *heads_and_lines = count_many(
-        [
-            f"{opening}\n{CLOSE}",
-            *(part for item in items for part in (_head(item), widest + _line(item))),
-        ]
-    )
-    heads, lines = heads_and_lines[0::2], heads_and_lines[1::2]
+    room = max_tokens - count_tokens(f"{opening}\n{CLOSE}")
     used: list[Hit | Turn] = []
+    lengths: list[int] = []
     shown: set[str] = set()
-    total = frame
     cut: Hit | Turn | None = None
-    for item, head, line in zip(items, heads, lines, strict=True):
+    for place, item in enumerate(items):
         day = _head(item)
-        room = max_tokens - total - (0 if day in shown else head)
-        if line > room:
-            cut = _cut(item, room, widest, LEAST_CUT if used else 1)
+        left = room - (0 if day in shown else count_tokens(day)) - number
+        part = item if place < whole else excerpt(item, max_tokens // SHARE)
+        length = _length(part)
+        if length > left:
+            cut = _cut(part, left, LEAST_CUT if used else 1)
             break
-        used.append(item)
+        used.append(part)
+        lengths.append(length)
         shown.add(day)
-        total = max_tokens - room + line
+        room = left - length
+    complete = len(used) == len(items)
+    if complete:
+        room = _widen(used, lengths, items, room)
+        complete = all(one is item for one, item in zip(used, items, strict=True))
     if cut is not None:
         used.append(cut)
     if not used:
@@ -91,11 +104,32 @@ def render(
         used.sort(key=_order)
     text = "\n".join([opening, *_lines(used, numbered), CLOSE])
     # No token reaches over a line's end, so a block's tokens are its lines'.
-    tokens = total if cut is None and not numbered else count_tokens(text)
-    return Rendered(text, tokens, tuple(used))
+    tokens = max_tokens - room if cut is None and not numbered else count_tokens(text)
+    return Rendered(text, tokens, tuple(used), complete)
 
 
-def _cut(item: Hit | Turn, room: int, number: str, least: int) -> Hit | Turn | None:
+def _widen(
+    used: list[Hit | Turn], lengths: list[int], items: Sequence[Hit | Turn], room: int
+) -> int:
+    """Show more of what is shown in part, as far as ``room`` reaches; the room that is left."""
+    for place, item in enumerate(items):
+        if used[place] is not item:
+            wider = excerpt(item, lengths[place] + room)
+            grown = _length(wider) - lengths[place]
+            if grown <= room:
+                used[place] = wider
+                room -= grown
+    return room
+
+
+def _length(item: Hit | Turn) -> int:
+    """Tokens of an item's line."""
+    if not item.tokens or _ODD_LINE_END.search(item.text):
+        return count_tokens(_line(item))
+    return item.tokens + count_tokens(_line(with_text(item, "")))
+
+
+def _cut(item: Hit | Turn, room: int, least: int) -> Hit | Turn | None:
     """``item`` with as much of its beginning as ``room`` tokens hold, in whole sentences if that
     is one at least; ``None`` if it were fewer than ``least`` tokens."""
     from snn_encoder.tokenizer import load_tokenizer
@@ -107,11 +141,11 @@ def _cut(item: Hit | Turn, room: int, number: str, least: int) -> Hit | Turn | N
     # Indenting may add tokens to a line, so what fits is found by trying.
     for kept in range(min(room, len(offsets)), least - 1, -1):
         beginning = text[: offsets[kept - 1][1]]
-        cut = replace(item, text=f"{beginning} {ELLIPSIS}")
-        if count_tokens(number + _line(cut)) <= room:
+        cut = with_text(item, f"{beginning} {ELLIPSIS}")
+        if count_tokens(_line(cut)) <= room:
             ends = [found.end() for found in _SENTENCE_END.finditer(beginning)]
             whole = beginning[: ends[-1]].rstrip() if ends else beginning
-            return replace(item, text=f"{whole} {ELLIPSIS}")
+            return with_text(item, f"{whole} {ELLIPSIS}")
     return None
 
 

@@ -12,7 +12,6 @@ from calendar import monthrange
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import replace
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,6 +19,7 @@ from hymem.context import render
 from hymem.dates import Days, annotate, meet, named, occurrence
 from hymem.errors import BudgetError, HyMemError, LLMError, LLMOutputError, PriceError
 from hymem.keys import strip_recalled
+from hymem.passages import with_text
 from hymem.prompts import load
 from hymem.reading import cited
 from hymem.tokens import count_many, count_tokens
@@ -123,7 +123,7 @@ def _calls(events: Sequence[Sequence[Turn]]) -> Iterator[tuple[list[int], list[T
     numbers: list[int] = []
     batch_tokens = 0
     for number, event in enumerate(events):
-        turns = [replace(turn, text=strip_recalled(turn.text)) for turn in event]
+        turns = [with_text(turn, strip_recalled(turn.text)) for turn in event]
         turns = [turn for turn in turns if turn.text.strip()]
         tokens = sum(count_many([turn.text for turn in turns]))
         if tokens > BATCH_TOKENS:
@@ -165,9 +165,9 @@ def _pieces(turn: Turn) -> Iterator[Turn]:
         end = offsets[token][0]
         space = turn.text.rfind(" ", max(start + 1, end - WORD_CHARACTERS), end)
         end = end if space < 0 else space
-        yield replace(turn, text=turn.text[start:end])
+        yield with_text(turn, turn.text[start:end])
         start = end
-    yield replace(turn, text=turn.text[start:])
+    yield with_text(turn, turn.text[start:])
 
 
 def _home(events: Sequence[Sequence[Turn]], ids: Sequence[int]) -> tuple[int, tuple[int, ...]]:

@@ -36,6 +36,7 @@ from hymem.errors import (
 from hymem.keys import KeyTexts, key_texts, lexical_text, strip_recalled, turn_keys, unit_key
 from hymem.messages import Said, as_utc
 from hymem.outputs import checked_ranges, checked_statements
+from hymem.passages import with_text
 from hymem.redact import tell
 from hymem.resent import OnKnown, resent, source_ids
 from hymem.retry import Outage, event_pause, is_down
@@ -198,12 +199,10 @@ class Ingestor:
     def update(self, scope: Scope, item: Turn | Unit, text: str) -> None:
         """Replace an item's text and its keys, which come later where the encoder cannot be
         reached. Raises ``NotFoundError``."""
+        item = with_text(item, text)
         lexical = text
         if isinstance(item, Turn):
-            item = replace(item, text=text, passages=())
             lexical = lexical_text(item.speaker, strip_recalled(text))
-        else:
-            item = replace(item, text=text)
         with self.charging(scope):
             (keys,) = self._keys_or_none([key_texts(item, self.encoder.max_tokens)])
         (tokens,) = count_many([text])
@@ -480,7 +479,7 @@ def _checked(result: object, turns: Sequence[Turn]) -> list[Statement] | Excepti
 
 def _without_recalled(turns: Sequence[Turn]) -> list[Turn]:
     """The turns as the extractor may read them: recalled text is no new fact."""
-    return [replace(turn, text=strip_recalled(turn.text)) for turn in turns]
+    return [with_text(turn, strip_recalled(turn.text)) for turn in turns]
 
 
 def _fresh(statements: Sequence[Statement], event: Event) -> list[Statement]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from hymem.tokens import count_many
-from hymem.types import Passage
+from hymem.types import Hit, Passage, Turn, Unit
+
+Item = TypeVar("Item", Hit, Turn, Unit, Hit | Turn, Turn | Unit)
+Shown = TypeVar("Shown", Hit, Turn, Hit | Turn)
 
 PASSAGE_TOKENS = 128
 # A text without spaces may be one token however long it is.
 PASSAGE_CHARACTERS = 1280
 _END = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…][\"'”’)\]])\s+|\n\s*|(?<=[。！？])")
 _COUNTED_AT_ONCE = 1024
+ELLIPSIS = "…"
 
 
 def cut(text: str, start: int, end: int, max_tokens: int) -> list[Passage]:
@@ -31,6 +37,55 @@ def cut(text: str, start: int, end: int, max_tokens: int) -> list[Passage]:
         else:
             found.append(piece)
     return found
+
+
+def excerpt(item: Shown, max_tokens: int) -> Shown:
+    """``item`` as it is if its text has at most ``max_tokens``, or is in one piece; else with its
+    best passages alone, in order, with ``…`` for what is left out: as many as fit, but one at
+    least. What a smaller excerpt holds, a larger one holds too."""
+    if not item.passages or item.tokens <= max_tokens:
+        return item
+    chosen: list[int] = []
+    tokens = 1
+    for number in _best_first(item):
+        tokens += item.passages[number].tokens + 2  # and what may stand for its surroundings
+        if chosen and tokens > max_tokens:
+            break
+        chosen.append(number)
+    return with_text(item, _joined(item, sorted(chosen)))
+
+
+def with_text(item: Item, text: str, tokens: int = 0) -> Item:
+    """``item`` with another text, of which but for its ``tokens`` nothing is known."""
+    if isinstance(item, Unit):
+        return replace(item, text=text)
+    unknown: dict[str, Any] = {"tokens": tokens, "passages": ()}
+    if isinstance(item, Hit):
+        unknown["best"] = ()
+    return replace(item, text=text, **unknown)
+
+
+def _best_first(item: Hit | Turn) -> Iterator[int]:
+    """Numbers of the passages: those that match, best first, then the others in order."""
+    best = item.best if isinstance(item, Hit) else ()
+    yield from best
+    yield from (number for number in range(len(item.passages)) if number not in best)
+
+
+def _joined(item: Hit | Turn, numbers: Iterable[int]) -> str:
+    """These passages of the text, those that follow one another in one piece."""
+    pieces: list[tuple[int, int]] = []
+    last = -1
+    for number in numbers:
+        one = item.passages[number]
+        if pieces and number == last + 1:
+            pieces[-1] = (pieces[-1][0], one.end)
+        else:
+            pieces.append((one.start, one.end))
+        last = number
+    text = f" {ELLIPSIS} ".join(item.text[start:end] for start, end in pieces)
+    text = text if not item.text[: pieces[0][0]].strip() else f"{ELLIPSIS} {text}"
+    return text if not item.text[pieces[-1][1] :].strip() else f"{text} {ELLIPSIS}"
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

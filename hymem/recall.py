@@ -64,8 +64,9 @@ def recall(
     note = "" if found.found else NOT_FOUND_NOTE
     hits = found.hits[:enough] if adaptive else found.hits
     block = render(hits, max_tokens, note=note)
-    if block.used == hits and not adaptive:  # there is room for more
-        block = render([*hits, *_rest(store, scope, hits, where)], max_tokens, note=note)
+    if block.complete and not adaptive:  # there is room for more
+        more: list[Hit | Turn] = [*hits, *_rest(store, scope, hits, where)]
+        block = render(more, max_tokens, note=note, whole=len(hits))
     trace |= {"items": len(block.used), "tokens": block.tokens}
     return Recall(block, tier if block.used else "none", found, trace)
 

@@ -11,14 +11,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from hymem import forks
+from hymem.context import SHARE
 from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
 from hymem.keys import windows
+from hymem.passages import Item, with_text
 from hymem.stores.base import AskedTokens, Candidates, Store
-from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder, Turn, Unit
+from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from hymem.features import Table
 
 log = logging.getLogger(__name__)
-
-Item = TypeVar("Item", Hit, Turn, Unit)
 
 # Best dense and best lexical matches that are scored, at least. What they are does not depend on
 # how much is asked for, so that a larger block holds what a smaller one held.
@@ -143,13 +143,14 @@ class Retriever:
         ranked = self._rank(scope, question, CANDIDATES, where, None, now)
         found, items = ranked.found, ranked.items
         worth = ranking.around(ranked.scores, items) if passages else ranked.scores
-        length = np.log(found.tokens[items.rows] + LINE_OVERHEAD)
+        length = np.log(found.passage_tokens[items.rows] + LINE_OVERHEAD)
+        shown = np.minimum(found.tokens, np.maximum(found.passage_tokens, tokens // SHARE))
         kind = where.kind if where else None
         chosen = _choose(ranked, worth - LENGTH_PENALTY * length, len(worth), kind)
         spent, fitting = 0, []
         for one in chosen:
             fitting.append(one)
-            spent += int(found.tokens[one.row])
+            spent += int(shown[one.row])
             if spent > tokens:
                 break
         odds = np.exp(worth - worth.max(initial=-np.inf))
@@ -278,17 +279,7 @@ class Retriever:
 def as_known(store: Store, scope: Scope, items: Sequence[Item], as_of: datetime) -> list[Item]:
     """``items`` with the texts that they had at ``as_of``."""
     older = store.older_texts(scope, [item.id for item in items], as_of)
-    return [_with_text(item, older[item.id]) if item.id in older else item for item in items]
-
-
-def _with_text(item: Item, text: str) -> Item:
-    """``item`` with another text, of which nothing else is known."""
-    if isinstance(item, Unit):
-        return replace(item, text=text)
-    unknown: dict[str, Any] = {"tokens": 0, "passages": ()}
-    if isinstance(item, Hit):
-        unknown["best"] = ()
-    return replace(item, text=text, **unknown)
+    return [with_text(item, older[item.id]) if item.id in older else item for item in items]
 
 
 def _named(found: Candidates, question: str) -> NDArray[np.bool_]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from hymem.context import render
 from hymem.errors import LLMOutputError
+from hymem.passages import excerpt, with_text
 from hymem.prompts import load
 from hymem.reading import cited, frame
 from hymem.types import LLM, Config, Hit
@@ -40,7 +41,7 @@ def select(
     from hymem.prompts.schemas import SelectReply
 
     offered = {hit.id: hit for hit in hits[: config.n]}
-    previews = [replace(hit, text=hit.text[:PREVIEW_CHARACTERS]) for hit in offered.values()]
+    previews = [_preview(hit) for hit in offered.values()]
     block = render(previews, config.deep_tokens, numbered=True)
     messages = load("select").messages(**frame(question, block, now, learned))
     try:
@@ -50,3 +51,8 @@ def select(
     chosen, unknown = cited(reply.numbers, block.used)
     hits = [offered[item.id] for item in chosen] or list(offered.values())
     return Selection(tuple(hits), unknown)
+
+
+def _preview(hit: Hit) -> Hit:
+    """The beginning of what matches."""
+    return with_text(hit, excerpt(hit, 0).text[:PREVIEW_CHARACTERS])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hymem.context import render
 from hymem.errors import BudgetError, LLMError
 from hymem.keys import strip_recalled
+from hymem.passages import with_text
 from hymem.prompts import load
 from hymem.reading import cited
 from hymem.segment import TopicSegmenter
@@ -71,7 +72,7 @@ class LLMSegmenter:
         from hymem.prompts.schemas import SegmentReply
 
         previews = [
-            replace(turn, text=strip_recalled(turn.text)[:PREVIEW_CHARACTERS]) for turn in turns
+            with_text(turn, strip_recalled(turn.text)[:PREVIEW_CHARACTERS]) for turn in turns
         ]
         block = render(previews, _UNBOUNDED, numbered=True)
         messages = load("segment").messages(memory=block.text)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
+from datetime import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem.context import CLOSE, OPEN
+from hymem.context import CLOSE, OPEN, render
 from hymem.keys import turn_keys
-from hymem.passages import PASSAGE_CHARACTERS, PASSAGE_TOKENS, cut
+from hymem.passages import PASSAGE_CHARACTERS, PASSAGE_TOKENS, cut, excerpt
 from hymem.tokens import count_many, count_tokens
+from hymem.types import Hit, Passage
 
 CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("ab .?!\n。猫")
 TEXTS = st.text(CHARACTERS, max_size=600) | st.lists(
@@ -104,3 +107,67 @@ def test_a_word_without_end_is_no_single_token() -> None:
     assert count_tokens("猫" * 200) == 200
     assert count_tokens("word " * 10_000) == 10_000
     assert count_many(["word " * 10_000, "a"]) == [10_000, 1]
+
+
+def long_hit(id: int, sentences: list[str], best: tuple[int, ...] = ()) -> Hit:
+    """A hit with a passage for every sentence."""
+    text, passages = "", []
+    for sentence in sentences:
+        start = len(text) + bool(text)
+        text = f"{text} {sentence}".strip()
+        passages.append(Passage(start, len(text), count_tokens(sentence)))
+    tokens = count_tokens(text)
+    return Hit(
+        id, "turn", text, datetime(2026, 3, id), 0.5, (id,), "Ana", "s", tokens, passages, best
+    )
+
+
+STEPS = [f"Step {number}: knead the dough well." for number in range(40)]
+
+
+def test_an_excerpt_is_of_the_best_passages_marked_as_cut() -> None:
+    hit = long_hit(1, STEPS, (7, 8, 3))
+    assert excerpt(hit, 1000) is hit
+    assert excerpt(hit, 0).text == f"… {STEPS[7]} …"
+    assert excerpt(hit, 25).text == f"… {STEPS[7]} {STEPS[8]} …"
+    assert excerpt(hit, 40).text == f"… {STEPS[3]} … {STEPS[7]} {STEPS[8]} …"
+    assert excerpt(hit, 55).text == f"{STEPS[0]} … {STEPS[3]} … {STEPS[7]} {STEPS[8]} …"
+    assert excerpt(long_hit(1, STEPS[:3], (2,)), 0).text == f"… {STEPS[2]}"
+    assert not excerpt(hit, 0).passages
+
+
+HITS = st.lists(
+    st.tuples(st.integers(1, 30), st.lists(st.integers(0, 29), max_size=4, unique=True)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(HITS, st.integers(0, 400), st.integers(0, 400), st.integers(0, 2))
+def test_blocks_with_long_texts_keep_the_budget_and_only_grow(
+    sizes: list[tuple[int, list[int]]], one: int, other: int, whole: int
+) -> None:
+    hits = [
+        long_hit(id, STEPS[:size], tuple(place for place in best if place < size))
+        for id, (size, best) in enumerate(sizes, 1)
+    ]
+    less, more = (render(hits, budget, whole=whole) for budget in sorted((one, other)))
+    for block, budget in ((less, min(one, other)), (more, max(one, other))):
+        assert block.tokens == count_tokens(block.text) <= budget
+        assert block.complete == ([*block.used] == hits)
+    shown = {item.id: item.text for item in more.used}
+    for item in less.used:
+        for piece in re.split(r"\s?…\s?", item.text):
+            assert piece in shown[item.id]
+    assert [item.id for item in more.used][: len(less.used)] == [item.id for item in less.used]
+
+
+def test_a_long_text_leaves_room_for_others_and_takes_what_is_left() -> None:
+    long, short = long_hit(1, STEPS, (20,)), long_hit(2, ["The key is under the mat."])
+    block = render([long, short], 200)
+    assert STEPS[20] in block.text
+    assert "mat." in block.text
+    assert 160 < block.tokens <= 200
+    alone = render([long, *(long_hit(id, STEPS, (id,)) for id in range(3, 9))], 200)
+    assert len(alone.used) >= 4
+    assert render([long, short], 1000).complete

@@ -1,0 +1,79 @@
+"""A long message beside short ones: found and shown by its passages, and in nobody's way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from hymem import HyMem
+
+LOG = " ".join(f"error {i} at line {7 * i} in module foo{i % 50} of server" for i in range(1500))
+
+
+def chat() -> HyMem:
+    memory = HyMem(":memory:", llm=None, background=False)
+    memory.add(
+        [
+            {"role": "user", "content": f"Note {i}: the {('red', 'blue')[i % 2]} boat needs rope."}
+            for i in range(60)
+        ]
+        + [{"role": "user", "content": "My server is called Hermes."}],
+        user_id="u",
+    )
+    return memory
+
+
+def quickest(work: Callable[[], object], times: int = 7) -> float:
+    """Seconds of this thread's own time, so that a busy machine does not count."""
+    spent = []
+    for _ in range(times):
+        started = time.thread_time()
+        work()
+        spent.append(time.thread_time() - started)
+    return min(spent)
+
+
+def test_pasted_logs_slow_down_no_recall_and_hide_nothing() -> None:
+    with chat() as memory:
+
+        def recall() -> str:
+            return memory.recall("What is my server called?", user_id="u", max_tokens=800).text
+
+        before = quickest(recall)
+        for number in range(6):
+            memory.add(f"Here is log number {number}: {LOG}", user_id="u", session_id=str(number))
+        assert "Hermes" in recall()
+        assert quickest(recall) < before + 0.05  # counting them anew took half a second
+
+
+def test_what_a_long_message_says_somewhere_is_found_and_shown() -> None:
+    filler = [f"On day {n} we walked along the coast and rested at noon." for n in range(300)]
+    filler[211] = "The spare key hangs behind the barometer."
+    with chat() as memory:
+        memory.add(" ".join(filler), user_id="u", session_id="diary")
+        (hit, *_) = memory.search("Where does the spare key hang?", user_id="u")
+        best = hit.passages[hit.best[0]]
+        assert "barometer" in hit.text[best.start : best.end]
+        assert hit.tokens == sum(one.tokens for one in hit.passages)
+        block = memory.recall("Where does the spare key hang?", user_id="u", max_tokens=400)
+        assert "barometer" in block.text
+        assert "… " in block.text
+        assert block.tokens <= 400
+        longer = memory.recall("Where does the spare key hang?", user_id="u", max_tokens=20_000)
+        assert filler[0] in longer.text
+        assert filler[299] in longer.text
+        answer = memory.ask("Where does the spare key hang?", user_id="u")
+        assert "barometer" in answer.text
+
+
+def test_a_long_message_that_is_updated_is_cut_anew() -> None:
+    text = " ".join(f"Line {n} speaks of rope and sails." for n in range(100))
+    with chat() as memory:
+        (number,) = memory.add(text, user_id="u")
+        memory.update(number, text.replace("Line 70", "The anchor"), user_id="u")
+        (hit, *_) = memory.search("Where does it speak of the anchor?", user_id="u")
+        best = hit.passages[hit.best[0]]
+        assert "anchor" in hit.text[best.start : best.end]
+        memory.update(number, "Nothing but rope.", user_id="u")
+        (hit, *_) = memory.search("nothing but rope", user_id="u")
+        assert (hit.text, len(hit.passages)) == ("Nothing but rope.", 0)
