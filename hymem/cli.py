@@ -7,7 +7,6 @@ scope (told on standard error too), 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import warnings
@@ -30,6 +29,7 @@ from hymem.cli_options import (
 )
 from hymem.cli_output import cell, day, note, show, table
 from hymem.errors import HyMemError, InputError
+from hymem.jsonl import decoded, read_lines
 from hymem.types import Scope
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ exit codes: 0 done, 1 error, 2 wrong usage, 3 nothing found or no such scope, 13
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args(argv)
+    if sys.stdout is None:  # closed by whoever started us
+        return 1
     # Whoever keeps one memory of their own need give no --user.
     warnings.filterwarnings("ignore", message="neither user_id nor agent_id")
     try:
@@ -510,27 +512,11 @@ def _messages(arguments: argparse.Namespace) -> Any:
         raise InputError("give either a text or --file")
     if arguments.file is None:
         return arguments.text
-    name = "standard input" if arguments.file == "-" else arguments.file
-    try:
-        if arguments.file == "-":
-            return _json_lines(sys.stdin.read(), name)
-        with open(arguments.file, encoding="utf-8-sig") as file:
-            return _json_lines(file.read(), name)
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{name} is not UTF-8 text") from None
-
-
-def _json_lines(text: str, name: str) -> list[Any]:
-    messages = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                messages.append(json.loads(line))
-            except ValueError as error:
-                raise InputError(f"{name}, line {number} is not JSON: {error}") from None
-    return messages
+    if arguments.file != "-":
+        return [message for _, message in read_lines(arguments.file)]
+    if sys.stdin is None:
+        raise InputError("standard input is closed; pipe the messages in, or name a file")
+    return [message for _, message in decoded(sys.stdin, "standard input")]
 
 
 def _read_line(prompt: str) -> str:

@@ -119,7 +119,7 @@ def pair(text: str) -> tuple[str, Any]:
         raise InputError(f"{text!r} is no KEY=VALUE")
     try:
         return key, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, value
 
 

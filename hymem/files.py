@@ -17,6 +17,9 @@ PRIVATE = 0o600
 # somebody is still writing is never so old.
 _STALE_SECONDS = 3600.0
 
+# What SQLite lays beside a database, by the ends of their names.
+_COMPANIONS = ("-wal", "-shm", "-journal")
+
 # Reentrant: a signal handler may close.
 _lock = threading.RLock()
 # By device and inode: how many ``RawFile`` are open, and every handle that they ever had.
@@ -96,7 +99,10 @@ class RawFile:
 
 
 def is_database(path: str | Path) -> bool:
-    """Whether ``path`` is an SQLite file. Raises ``OSError``."""
+    """Whether ``path`` is an SQLite file, or would be taken for the log of one. Raises
+    ``OSError``."""
+    if is_companion(path):
+        return True
     if not os.path.isfile(path):
         return False
     found = os.stat(path)
@@ -104,6 +110,15 @@ def is_database(path: str | Path) -> bool:
         return True
     with open(path, "rb") as file:
         return file.read(16) == b"SQLite format 3\0"
+
+
+def is_companion(path: str | Path) -> bool:
+    """Whether SQLite would take ``path`` for the log of a database that is there: what somebody
+    else writes into it costs that database its last changes. Raises ``OSError``."""
+    name = os.path.realpath(path)
+    return any(
+        name.endswith(ending) and is_database(name.removesuffix(ending)) for ending in _COMPANIONS
+    )
 
 
 def private_folder(path: Path) -> None:
@@ -167,7 +182,7 @@ def _remove_stale(folder: Path, prefix: str) -> None:
 
 def _with_companions(path: Path) -> list[Path]:
     """The file and those that SQLite lays beside it."""
-    return [Path(f"{path}{ending}") for ending in ("", "-wal", "-shm", "-journal")]
+    return [Path(f"{path}{ending}") for ending in ("", *_COMPANIONS)]
 
 
 def _sync_folder(folder: Path) -> None:

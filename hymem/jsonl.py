@@ -18,7 +18,7 @@ def write_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
     try:
         # In the place of a database an export would destroy a memory, most likely this one.
         if is_database(path):
-            raise InputError(f"{path} is a database; name another file for the export")
+            raise InputError(f"{path} belongs to a database; name another file for the export")
         if is_special(path):
             with open(path, "w", encoding="utf-8") as file:
                 return _write(file, records)
@@ -31,18 +31,24 @@ def write_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> int:
 def read_lines(path: str | Path) -> Iterator[tuple[int, Any]]:
     """(line number, decoded line) of every line that is not blank. Raises ``InputError`` naming the
     line that is no JSON."""
-    number = 0
     try:
         with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, json.loads(line, parse_constant=_no_number)
+            yield from decoded(file, str(path))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def decoded(file: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
+    """The same of an open file, or of any lines; ``name`` stands in the errors."""
+    number = 0
+    try:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, json.loads(line, parse_constant=_no_number)
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text (near line {number + 1})") from None
+        raise InputError(f"{name} is not UTF-8 text (near line {number + 1})") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}, line {number} is not JSON: {error}") from None
+        raise InputError(f"{name}, line {number} is not JSON: {error}") from None
 
 
 def _write(file: TextIO, records: Iterable[Mapping[str, Any]]) -> int:

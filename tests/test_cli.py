@@ -220,6 +220,27 @@ def test_output_that_cannot_be_written_is_an_error_and_a_closed_pipe_is_none(fil
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("add --file deep.jsonl", "deep.jsonl, line 1 is not JSON"),
+        ("add --file - <&-", "standard input"),
+        ("status >&-", ""),
+        ('search Lyon --metadata "a=$(cat deep.jsonl)"', ""),
+    ],
+)
+def test_no_traceback_for_odd_streams_and_deep_lines(tmp_path, command, complaint):
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    shell = f"{sys.executable} -m hymem --db m.db {command}"
+    done = subprocess.run(
+        ["sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_chat_remembers_both_sides(run, server, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("My boat is called Otter.\n\n"))
     endpoint = ("--model", "scripted", "--base-url", server.url, "--user", "ana")

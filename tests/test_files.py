@@ -76,7 +76,7 @@ def test_a_failed_export_leaves_the_old_file(memory: HyMem, tmp_path: Path) -> N
 def test_an_export_never_replaces_a_database(memory: HyMem, tmp_path: Path) -> None:
     memory.backup(tmp_path / "b.db")
     for name in ("m.db", "b.db"):
-        with pytest.raises(InputError, match="is a database"):
+        with pytest.raises(InputError, match="belongs to a database"):
             memory.export(tmp_path / name, user_id="ana")
     assert memory.search("talk", user_id="ana")
     assert is_database(tmp_path / "b.db")
@@ -184,3 +184,17 @@ def test_a_second_memory_on_the_file_does_not_take_the_firsts_locks_away(
     assert locked()
     memory.close()
     assert not locked()
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
+def test_nothing_is_written_in_the_place_of_a_databases_log(
+    memory: HyMem, tmp_path: Path, ending: str
+) -> None:
+    beside = tmp_path / f"m.db{ending}"
+    before = beside.read_bytes() if beside.exists() else None
+    with pytest.raises(InputError, match="belongs to a database"):
+        memory.export(beside, user_id="ana")
+    with pytest.raises(StoreError, match="belongs to a database"):
+        memory.backup(beside)
+    assert (beside.read_bytes() if beside.exists() else None) == before
+    memory.export(tmp_path / f"free{ending}", user_id="ana")  # the log of nothing

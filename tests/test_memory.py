@@ -529,7 +529,7 @@ def test_a_filter_takes_times_in_every_form(memory):
 
 def test_an_export_never_takes_the_place_of_a_database(tmp_path, memory):
     memory.add(CHAT, user_id="ana", **WHEN)
-    with pytest.raises(InputError, match="is a database"):
+    with pytest.raises(InputError, match="belongs to a database"):
         memory.export(tmp_path / "m.db", user_id="ana")
     assert memory.search("cat", user_id="ana")
 
