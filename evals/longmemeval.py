@@ -13,16 +13,18 @@ evidence and are left out of all three):
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from evals import metrics
 from evals.data import DataFile, LongMemEvalQuestion, stream_longmemeval
 from evals.history import longmemeval_history
 from evals.results import Observation
-from evals.systems import System
+from evals.systems import HyMemMemory, System
 
 KS = (1, 3, 5, 10, 30)
 DEPTH = 200  # ranked messages that are looked at, enough to reach thirty sessions
+PAST_DEPTH = 10  # where the older evidence must stand, asked as of before the change
 USER_SIDE = ("user",)
 BOTH_SIDES = ("user", "assistant")
 
@@ -44,29 +46,40 @@ def evaluate(
         if question.abstention or number % part[1] != part[0]:
             continue
         history = longmemeval_history(question, roles)
+        moment = before_change(question)
         for system in systems:
             started = time.perf_counter()
             memory = system.load(history)
             try:
                 ranked = memory.rank(question.text, DEPTH)
+                past = None
+                if moment is not None and isinstance(memory, HyMemMemory):
+                    past = memory.rank(question.text, PAST_DEPTH, as_of=moment)
             finally:
                 memory.close()
             if seconds is not None:
                 spent = time.perf_counter() - started
                 seconds[system.name] = seconds.get(system.name, 0.0) + spent
-            yield from observe(system.name, question, ranked)
+            yield from observe(system.name, question, ranked, past)
 
 
 def observe(
-    system: str, question: LongMemEvalQuestion, ranked: Sequence[str]
+    system: str,
+    question: LongMemEvalQuestion,
+    ranked: Sequence[str],
+    past: Sequence[str] | None = None,
 ) -> Iterator[Observation]:
-    """Score one ranking of message ids (``session:turn``) under each rule."""
+    """Score one ranking of message ids (``session:turn``) under each rule. ``past``: the ranking as
+    of ``before_change``, if the system can tell."""
     turns, sessions = user_evidence(question)
     ranked_sessions = session_ids(question, ranked)
     everything = strict_values("session", ranked_sessions, set(question.answer_sessions))
     if turns:
         values = everything | strict_values("turn", ranked, turns)
-        values |= newest_first(question, ranked, turns)
+        times = update_times(question, turns)
+        values |= newest_first(times, ranked)
+        if past is not None:
+            values |= older_first(times, past)
         yield Observation(system, question.id, ("strict", f"strict, {question.type}"), values)
     values = original_values("session", ranked_sessions, sessions)
     values |= original_values("turn", ranked, turns)
@@ -111,14 +124,36 @@ def original_values(level: str, ranked: Sequence[str], relevant: Collection[str]
     return values
 
 
-def newest_first(
-    question: LongMemEvalQuestion, ranked: Sequence[str], turns: Collection[str]
-) -> Values:
-    """For a knowledge update whose evidence has several times: 1.0 when the newest evidence turn
-    is ranked above every older one, 0.0 also when it is not found at all."""
+def update_times(question: LongMemEvalQuestion, turns: Collection[str]) -> dict[str, datetime]:
+    """When each evidence turn of a knowledge update was said; empty for any other question, and
+    where all were said at once."""
     times = {turn: question.sessions[int(turn.split(":")[0])].time for turn in turns}
-    if question.type != "knowledge-update" or len(set(times.values())) < 2:
+    several = question.type == "knowledge-update" and len(set(times.values())) > 1
+    return times if several else {}
+
+
+def before_change(question: LongMemEvalQuestion) -> datetime | None:
+    """The moment half-way between the newest evidence of a knowledge update and the one before;
+    ``None`` where there are not two times."""
+    times = sorted(set(update_times(question, user_evidence(question)[0]).values()))
+    return times[-2] + (times[-1] - times[-2]) / 2 if times else None
+
+
+def newest_first(times: Mapping[str, datetime], ranked: Sequence[str]) -> Values:
+    """For ``update_times``: 1.0 when the newest evidence turn is ranked above every older one, 0.0
+    also when it is not found at all."""
+    if not times:
         return {}
-    newest = max(times.values())
     first = next((turn for turn in ranked if turn in times), None)
-    return {("newer evidence first", None): float(first is not None and times[first] == newest)}
+    right = first is not None and times[first] == max(times.values())
+    return {("newer evidence first", None): float(right)}
+
+
+def older_first(times: Mapping[str, datetime], past: Sequence[str]) -> Values:
+    """For ``update_times`` and the ranking as of ``before_change``: 1.0 when the first evidence
+    turn among the first ``PAST_DEPTH`` is an older one, 0.0 also when there is none."""
+    if not times:
+        return {}
+    first = next((turn for turn in past[:PAST_DEPTH] if turn in times), None)
+    right = first is not None and times[first] < max(times.values())
+    return {("older evidence first as of before the change", None): float(right)}

@@ -182,6 +182,10 @@ def _longmemeval(rows: Sequence[Row]) -> Iterator[str]:
         yield pivot(rows, metric, half="all", group="strict") + "\n"
     yield "Knowledge updates whose evidence has two times, newer evidence ranked first:\n"
     yield pivot_halves(rows, "newer evidence first", group="strict") + "\n"
+    metric = "older evidence first as of before the change"
+    if any(row.metric == metric for row in rows):
+        yield "The same as of before the change, older evidence first and among the first ten:\n"
+        yield pivot_halves(rows, metric, group="strict") + "\n"
 
 
 def _both_sides(rows: Sequence[Row]) -> Iterator[str]:

@@ -12,6 +12,8 @@ from evals.history import History
 from evals.metrics import verbatim
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -183,8 +185,11 @@ class HyMemMemory:
         named = {source for hit in evidence for source in self.sources(hit)}
         return verbatim(text, {source: self._texts[source] for source in named})
 
-    def rank(self, question: str, limit: int) -> list[str]:
-        hits = self.hymem.search(question, user_id=self.user_id, limit=limit, now=self.now)
+    def rank(self, question: str, limit: int, *, as_of: datetime | None = None) -> list[str]:
+        """As ``Memory.rank``; with ``as_of``, of memory as it was then, asked then."""
+        hits = self.hymem.search(
+            question, user_id=self.user_id, limit=limit, now=as_of or self.now, as_of=as_of
+        )
         return list(dict.fromkeys(source for hit in hits for source in self.sources(hit)))
 
     def sources(self, hit: Hit) -> tuple[str, ...]:

@@ -208,6 +208,9 @@ def show_longmemeval(rows: Sequence[Row]) -> str:
                     parts.append(pivot(rows, metric, half=half, group=rule) + "\n")
     parts.append("### knowledge updates: newer evidence ranked first\n")
     parts.append(pivot(rows, "newer evidence first", half="all", group="strict") + "\n")
+    parts.append("### knowledge updates: older evidence first as of before the change\n")
+    metric = "older evidence first as of before the change"
+    parts.append(pivot(rows, metric, half="all", group="strict") + "\n")
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import get_args
 
 from hymem.clock import Clock, Time
@@ -133,6 +134,14 @@ def checked_filter(where: Filter | None, clock: Clock, as_of: Time | None = None
         before=clock.read_or_none(where.before, "where.before", day_ends=True),
         as_of=clock.read_or_none(where.as_of if as_of is None else as_of, "as_of", day_ends=True),
     )
+
+
+def asked_at(now: Time | None, where: Filter | None, clock: Clock) -> datetime:
+    """When a question is asked: at ``now``, else at the moment that the checked filter looks back
+    to, else at the clock's."""
+    if now is None and where is not None:
+        now = where.as_of
+    return clock.read_or_now(now)
 
 
 def _sessions(given: str | Collection[str] | None) -> str | tuple[str, ...] | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 from hymem.checks import (
+    asked_at,
     check_budget,
     check_choice,
     check_id,
@@ -222,18 +223,19 @@ class HyMem:
         """The best ``limit`` turns and units for ``query``, best first; never calls a model.
 
         ``vector`` (``float32[dim]``, unit length) spares the encoder when the caller has it.
-        ``now`` is the time that "last week" in the query counts from (default: ``as_of``, or now).
-        ``as_of``: memory as it was at that moment; see ``Filter``. Raises ``InputError``.
+        ``now`` is what "last week" counts from (default: ``as_of``, or now). ``as_of``, here or in
+        ``where``: memory as it was at that moment; see ``Filter``. Raises ``InputError``.
         """
         check_query(query)
         check_positive(limit, "limit")
+        where = checked_filter(where, self._clock, as_of)
         found = self._parts.retriever.retrieve(
             scope_of(user_id, agent_id),
             clean_text(query),
             limit=limit,
-            where=checked_filter(where, self._clock, as_of),
+            where=where,
             vector=vector,
-            now=self._clock.read_or_now(as_of if now is None else now),
+            now=asked_at(now, where, self._clock),
         )
         return list(found.hits)
 
@@ -263,15 +265,16 @@ class HyMem:
         """
         check_query(question)
         check_positive(max_tokens, "max_tokens")
+        where = checked_filter(where, self._clock, as_of)
         return self._parts.asker.recall(
             scope_of(user_id, agent_id),
             clean_text(question),
             max_tokens=max_tokens,
             strict=strict,
             adaptive=adaptive,
-            where=checked_filter(where, self._clock, as_of),
+            where=where,
             deep=deep,
-            now=self._clock.read_or_now(as_of if now is None else now),
+            now=asked_at(now, where, self._clock),
         )
 
     @_call
@@ -296,12 +299,13 @@ class HyMem:
         """
         check_query(question)
         check_budget(budget)
+        where = checked_filter(where, self._clock, as_of)
         return self._parts.asker.ask(
             scope_of(user_id, agent_id),
             clean_text(question),
-            where=checked_filter(where, self._clock, as_of),
+            where=where,
             budget=budget,
-            now=self._clock.read_or_now(as_of if now is None else now),
+            now=asked_at(now, where, self._clock),
         )
 
     @_call

@@ -115,6 +115,20 @@ def test_last_week_counts_from_as_of(memory: HyMem) -> None:
     assert [hit.time.date() for hit in said if hit.time] == [date(2026, 1, 10)] * len(said)
 
 
+def test_last_week_counts_from_the_filters_as_of_too(memory: HyMem) -> None:
+    question, moment = "What did Ana say last week?", "2026-06-15"
+    where = Filter(as_of=datetime(2026, 6, 15, 23, 59, 59))
+    given = memory.search(question, user_id="ana", as_of=moment)
+    assert "Porto" in given[0].text
+    scores = {hit.id: round(hit.score, 6) for hit in given}
+    filtered = memory.search(question, user_id="ana", where=where)
+    assert {hit.id: round(hit.score, 6) for hit in filtered} == scores
+    of_today = memory.search(question, user_id="ana", where=where, now="2026-11-24")
+    assert {hit.id: round(hit.score, 6) for hit in of_today} != scores
+    shown = memory.recall(question, user_id="ana", where=where)
+    assert shown.confidence == memory.recall(question, user_id="ana", as_of=moment).confidence
+
+
 def test_a_time_that_is_none_is_refused(memory: HyMem) -> None:
     with pytest.raises(InputError, match="as_of"):
         memory.search(WHERE, user_id="ana", as_of="the day before yesterday")

@@ -175,6 +175,39 @@ def test_newer_evidence_must_be_found_to_count(longmemeval_file: Path) -> None:
     assert nothing["q1", "strict"].values["newer evidence first", None] == 0.0
 
 
+OLDER = ("older evidence first as of before the change", None)
+
+
+def test_as_of_before_the_change_the_older_evidence_must_stand_in_the_first_ten(
+    longmemeval_file: Path,
+) -> None:
+    questions = stream_longmemeval(open_longmemeval("s", longmemeval_file))
+    update, *others = [question for question in questions if not question.abstention]
+    # said on 10 April and on 20 May
+    assert longmemeval.before_change(update) == datetime(2023, 4, 30, 13, 25)
+    assert not any(map(longmemeval.before_change, others))
+
+    def older_first(past: list[str] | None) -> float | None:
+        (strict, *_) = longmemeval.observe("x", update, ["1:0"], past)
+        return strict.values.get(OLDER)
+
+    assert older_first(["2:0", "1:0", "0:0"]) == 1.0
+    assert older_first(["0:0", "1:0"]) == 0.0
+    assert older_first(["2:0"] * 10 + ["1:0"]) == 0.0
+    assert older_first([]) == 0.0
+    assert older_first(None) is None
+
+
+def test_hymem_alone_is_asked_as_of_before_the_change(
+    longmemeval_file: Path, encoder: WordEncoder
+) -> None:
+    hymem = hymem_systems(encoder, ["hymem"])
+    other = baselines.RankedSystem("dense", "dense", baselines.turn_passages, encoder)
+    seen = longmemeval.evaluate([*hymem, other], open_longmemeval("s", longmemeval_file))
+    asked = {one.system: one.values[OLDER] for one in seen if OLDER in one.values}
+    assert asked == {"hymem": 1.0}
+
+
 def test_haystacks_are_ingested_oldest_first_and_by_role(longmemeval_file: Path) -> None:
     question = next(stream_longmemeval(open_longmemeval("s", longmemeval_file)))
     said = longmemeval_history(question, ["user"])
