@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -79,7 +80,11 @@ class Edits(Matching):
         with self._db.write() as connection:
             scope_id, kind = self._find(connection, scope, item_id)
             if kind == "turn":
+                session, speaker = connection.execute(
+                    "SELECT session, speaker FROM items WHERE id = ?", (item_id,)
+                ).fetchone()
                 self._delete_turn(connection, scope_id, item_id)
+                _forget_names(connection, scope_id, session, speaker)
             else:
                 self._remove(connection, scope_id, item_id)
             self._forget_errors(connection, scope_id)
@@ -259,3 +264,20 @@ class Edits(Matching):
             ).fetchall()
             for (freed,) in rows:
                 self._changed(connection, scope_id, freed)
+
+
+def _forget_names(
+    connection: sqlite3.Connection, scope_id: int, session: int, speaker: int
+) -> None:
+    """Remove the names of a session and a speaker of whom nothing is left."""
+    gone = "WHERE id = :id AND NOT EXISTS (SELECT 1 FROM items WHERE scope = :scope AND {} = :id)"
+    connection.execute(
+        f"DELETE FROM sessions {gone.format('session')}"
+        " AND NOT EXISTS (SELECT 1 FROM events WHERE scope = :scope AND session = :id)",
+        {"id": session, "scope": scope_id},
+    )
+    # The row stays: indexes in memory know a speaker by its place among the rows.
+    connection.execute(
+        f"UPDATE speakers SET name = :nobody {gone.format('speaker')}",
+        {"id": speaker, "scope": scope_id, "nobody": secrets.token_hex(8)},
+    )

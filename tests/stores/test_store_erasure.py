@@ -472,6 +472,29 @@ def test_an_error_that_quotes_a_deleted_turn_goes_with_it(store: SQLiteStore) ->
     ]
 
 
+def test_the_last_turn_of_a_session_and_a_speaker_takes_their_names_along(
+    opened: Opened, tmp_path: Path
+) -> None:
+    with opened() as store:
+        stays = store.add_turns(ANA, [turn("alpha", speaker="Ben", session_id="s1")])
+        gone = [
+            turn("one", speaker="secretmark", session_id="s1"),
+            turn("two", speaker="Ben", session_id="secretmark"),
+        ]
+        ids = store.add_turns(ANA, gone)
+        assert found(store, ANA, "alpha") == stays
+        for item_id in ids:
+            store.delete(ANA, item_id)
+        assert found(store, ANA, "alpha") == stays
+        assert store.turns(ANA, stays)[0].speaker == "Ben"
+        (again,) = store.add_turns(ANA, [turn("alpha again", speaker="Zoe", session_id="s2")])
+        assert sorted(found(store, ANA, "alpha")) == [*stays, again]
+        assert store.turns(ANA, [again])[0].speaker == "Zoe"
+        assert store.status(ANA).sessions == 2
+        wait_until(lambda: not is_owed(tmp_path / "chat.db"))
+    assert not is_left(tmp_path)
+
+
 def test_the_words_of_deleted_texts_leave_the_process(opened: Opened) -> None:
     """They are gone from every process's cache of stems that has seen them in its index."""
     for forget in ("delete", "delete_all", "other process"):
