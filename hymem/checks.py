@@ -104,14 +104,15 @@ def check_choice(value: str, name: str, choices: Sequence[str]) -> None:
 
 
 def check_budget(budget: Budget | None, name: str = "budget") -> None:
-    """``budget`` is a ``Budget`` of numbers, or ``None``."""
+    """``budget`` is a ``Budget`` of numbers from 0 on, or ``None``."""
     if budget is None:
         return
     if not isinstance(budget, Budget):
         raise InputError(f"{name} is {type(budget).__name__}; pass a hymem.Budget")
     for cap in (budget.tokens, budget.usd):
-        if cap is not None and (not isinstance(cap, (int, float)) or isinstance(cap, bool)):
-            raise InputError(f"{name} holds {cap!r}; pass numbers, or None for no cap")
+        number = isinstance(cap, (int, float)) and not isinstance(cap, bool)
+        if cap is not None and not (number and 0 <= cap < math.inf):
+            raise InputError(f"{name} holds {cap!r}; pass numbers from 0 on, or None for no cap")
 
 
 def checked_filter(where: Filter | None, clock: Clock, as_of: Time | None = None) -> Filter | None:

@@ -7,7 +7,6 @@ of the day of the call.
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
@@ -16,6 +15,8 @@ from urllib.parse import urlsplit
 from hymem.errors import InputError
 
 MILLION = 1_000_000
+# Dollars per million tokens. No model costs a dollar a token; sums stay finite.
+DEAREST = 1_000_000
 
 
 class Prices:
@@ -25,14 +26,14 @@ class Prices:
     An address on this machine or in a private network may be a proxy in front of a paid service, so
     a model there has the price that the table gives for its name. At an address of the internet the
     price is that of the provider whom the address belongs to. What the table does not know has no
-    known price.
+    known price, and neither has what it calls free: free tiers end, and a proxy may sell the model.
 
-    Raises ``InputError`` when a price is not a pair of numbers of at least 0.
+    Raises ``InputError`` when a price is not a pair of numbers from 0 to ``DEAREST``.
     """
 
     def __init__(self, own: Mapping[str, tuple[float, float]] | None = None) -> None:
+        check_prices(own)
         self._own = dict(own or {})
-        check_prices(self._own)
 
     def usd(
         self,
@@ -58,18 +59,21 @@ class Prices:
         return _table(model, where, input_tokens, output_tokens, cached_tokens)
 
 
-def check_prices(own: Mapping[str, Any]) -> None:
-    """Every price is a pair of numbers of at least 0."""
-    for model, price in own.items():
-        try:
-            numbers = [float(one) for one in price]
-        except (TypeError, ValueError):
-            numbers = []
-        if len(numbers) != 2 or not all(math.isfinite(one) and one >= 0 for one in numbers):
+def check_prices(own: Mapping[str, Any] | None) -> None:
+    """Every price is a pair of numbers from 0 to ``DEAREST``."""
+    if own is not None and not isinstance(own, Mapping):
+        raise InputError(f"prices is {type(own).__name__}; pass a dict of models and their prices")
+    for model, price in (own or {}).items():
+        pair = isinstance(price, (tuple, list)) and len(price) == 2
+        if not pair or not all(_is_price(one) for one in price):
             raise InputError(
                 f"prices[{model!r}] is {price!r}; pass (input, output) in dollars per million "
-                "tokens, (0, 0) for a model that costs nothing"
+                f"tokens, each a number up to {DEAREST:,}, (0, 0) for a model that costs nothing"
             )
+
+
+def _is_price(one: Any) -> bool:
+    return isinstance(one, (int, float)) and not isinstance(one, bool) and 0 <= one <= DEAREST
 
 
 def source() -> str:
@@ -112,8 +116,12 @@ def _table(
     output_tokens: int,
     cached_tokens: int,
 ) -> float | None:
-    """The table's price. ``where``: what ``genai_prices`` is told of the provider."""
+    """The table's price; ``None`` where it has none, or calls the model free. ``where``: what
+    ``genai_prices`` is told of the provider."""
     from genai_prices import Usage, calc_price
+
+    def price(usage: Usage) -> float:
+        return float(calc_price(usage, model, **where).total_price)
 
     # Negative remainders would raise: some endpoints count cached tokens apart from the input.
     usage = Usage(
@@ -122,6 +130,8 @@ def _table(
         cache_read_tokens=cached_tokens,
     )
     try:
-        return float(calc_price(usage, model, **where).total_price)
+        found = price(usage)
+        free = found == 0 and price(Usage(input_tokens=MILLION, output_tokens=MILLION)) == 0
     except LookupError:
         return None
+    return None if free else found

@@ -103,11 +103,49 @@ def test_nothing_is_free_unless_said_so(url: str, local: bool) -> None:
 
 @pytest.mark.parametrize(
     "price",
-    [(-1, 0), (float("nan"), 0), (0, float("inf")), (1,), (1, 2, 3), 3, None, "ab", ("a", 1)],
-)
+    [
+        (-1, 0), (float("nan"), 0), (0, float("inf")), (1,), (1, 2, 3), 3, None, "ab", ("a", 1),
+        "12", ("1", "2"), (1e308, 1e308), (10**400, 0), (True, False),
+    ],
+)  # fmt: skip
 def test_a_price_that_is_none_is_refused(price: Any) -> None:
     with pytest.raises(InputError, match=r"prices\['m'\]"):
         Prices({"m": price})
+
+
+def test_prices_that_are_no_dict_are_refused() -> None:
+    with pytest.raises(InputError, match="prices is list"):
+        HyMem(":memory:", prices=[("m", 1, 2)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:8000/v1", "http://litellm:4000/v1"])
+@pytest.mark.parametrize("model", ["google/gemma-3-27b-it", "github-copilot/gpt-4.1"])
+def test_what_the_table_calls_free_has_no_known_price(model: str, url: str | None) -> None:
+    assert Prices().usd(model, url, 1000, 1000) is None
+    assert Prices({model: (0, 0)}).usd(model, url, 1000, 1000) == 0
+
+
+def test_no_model_of_the_table_is_free_by_any_name() -> None:
+    from genai_prices.data import providers
+
+    prices, checked = Prices(), 0
+    for provider in providers:
+        for model in provider.models:
+            checked += 1
+            usd = prices.usd(f"{provider.id}/{model.id}", "http://127.0.0.1:1/v1", 1000, 1000)
+            assert usd is None or usd > 0, model.id
+    assert checked > 500
+    assert prices.usd("gpt-4.1-mini", None, 0) == 0  # nothing sent, nothing paid
+
+
+@pytest.mark.parametrize("cap", [float("nan"), float("inf"), -1, -0.5, "5", True, 10**400 * -1])
+def test_a_cap_that_is_none_is_refused(cap: Any) -> None:
+    for budget in (Budget(tokens=cap), Budget(usd=cap)):
+        for config in (Config(scope_budget=budget), Config(question_budget=budget)):
+            with pytest.raises(InputError, match="_budget holds"):
+                HyMem(":memory:", config=config)
+        with HyMem(":memory:") as memory, pytest.raises(InputError, match="budget holds"):
+            memory.ask("Where?", budget=budget)
 
 
 def test_a_proxy_in_front_of_a_paid_model_passes_no_cap(
