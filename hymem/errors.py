@@ -34,6 +34,10 @@ class StoreClosedError(StoreError):
         super().__init__("the memory is closed; open it again")
 
 
+class SaidMeanwhileError(StoreError):
+    """Somebody else has added a message with the same id since it was looked up."""
+
+
 class StoreVersionError(StoreError):
     """The database was written by a newer HyMem, or is not a HyMem database. It is untouched."""
 

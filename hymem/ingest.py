@@ -30,11 +30,12 @@ from hymem.errors import (
     HyMemError,
     LLMOutputError,
     PriceError,
+    SaidMeanwhileError,
     StoreClosedError,
     StoreError,
 )
 from hymem.keys import KeyTexts, key_texts, lexical_text, strip_recalled, turn_keys, unit_key
-from hymem.messages import Said, as_utc
+from hymem.messages import Said, as_utc, clean_text
 from hymem.outputs import checked_ranges, checked_statements
 from hymem.passages import with_text
 from hymem.redact import tell
@@ -98,17 +99,22 @@ class Ingestor:
         When the encoder cannot be reached the turns are saved all the same and found by their
         words; ``embed_missing`` adds the vectors later.
         """
-        said, updates = resent(said, self.store.said_before(scope, source_ids(said)), on_known)
+        known = self.store.said_before(scope, source_ids(said))
+        new = {clean_text(source) for source in source_ids(said)}.difference(known)
+        wanted, updates = resent(said, known, on_known)
         # First, so that all is as it was if one fails, but for updates that sending it again makes
         # no second time.
         for turn, text in updates:
             self.update(scope, turn, text)
         turns: list[NewTurn] = []
         with self.charging(scope):
-            for start in range(0, len(said), TURNS_PER_ENCODING):
-                part = said[start : start + TURNS_PER_ENCODING]
+            for start in range(0, len(wanted), TURNS_PER_ENCODING):
+                part = wanted[start : start + TURNS_PER_ENCODING]
                 turns += new_turns(part, self._turn_keys(part))
-        return self.store.add_turns(scope, turns)
+        try:
+            return self.store.add_turns(scope, turns, new=new)
+        except SaidMeanwhileError:  # then what it said may be another text
+            return self.append(scope, said, on_known)
 
     def segment(self, scope: Scope, *, close: bool) -> None:
         """Cut the turns that belong to no event yet. The newest session's last event stays open,

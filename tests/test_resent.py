@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,34 @@ def test_a_list_of_any_length_is_saved_whole_or_not_at_all(
         connection.execute("PRAGMA max_page_count = 1073741823")
     assert len(memory.add(said, user_id="ana")) == 400
     assert len(texts(memory)) == 450
+
+
+@pytest.mark.parametrize("on_known", ["ignore", "update", "error"])
+def test_two_who_send_one_id_at_once_lose_no_text_in_silence(
+    memory: HyMem, on_known: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for source in map(str, range(12)):
+        barrier, refused = threading.Barrier(2), []
+
+        def send(
+            text: str, source: str = source, barrier: Any = barrier, refused: list[str] = refused
+        ) -> None:
+            barrier.wait()
+            try:
+                memory.add([say(text, source)], user_id="ana", on_known=on_known)
+            except InputError:
+                refused.append(text)
+
+        caplog.clear()
+        threads = [threading.Thread(target=send, args=(text,)) for text in ("tea", "coffee")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (turn,) = [one for one in memory.get_all(user_id="ana") if source == one.source_id]  # type: ignore[union-attr]
+        had = {change["text"] for change in memory.history(turn.id, user_id="ana")}
+        if on_known == "ignore":
+            assert "is not kept" in caplog.text
+        else:
+            assert had | {*refused} == {"tea", "coffee"}
+            assert len(refused) == (on_known == "error")

@@ -6,7 +6,7 @@ lexical). What the scores mean, and how they are fused, is the business of ``hym
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -229,9 +229,12 @@ class Store(Protocol):
     """
 
     # -- turns --
-    def add_turns(self, scope: Scope, turns: Sequence[NewTurn]) -> list[int]:
+    def add_turns(
+        self, scope: Scope, turns: Sequence[NewTurn], *, new: Collection[str] = ()
+    ) -> list[int]:
         """Append in order, in one durable transaction; the ids. A turn whose ``source_id`` the
-        scope already has is not added again: its existing id is returned in its place."""
+        scope already has is not added again: its existing id is returned in its place. Raises
+        ``SaidMeanwhileError``, and adds nothing, if it is one of ``new``."""
         ...
 
     def said_before(

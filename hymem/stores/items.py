@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time as clock
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from hymem.conditions import conditions, met
-from hymem.errors import EncoderError
+from hymem.errors import EncoderError, SaidMeanwhileError
 from hymem.messages import clean_text
 from hymem.stores.base import NewTurn, NewUnit, Status
 from hymem.stores.core import Core
@@ -57,9 +57,12 @@ VALUES (?, 'unit', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 
 class Items(Core):
-    def add_turns(self, scope: Scope, turns: Sequence[NewTurn]) -> list[int]:
+    def add_turns(
+        self, scope: Scope, turns: Sequence[NewTurn], *, new: Collection[str] = ()
+    ) -> list[int]:
         if not turns:
             return []
+        new = set(new)
         # Everything slow happens before the transaction, which other writers wait for.
         prepared = [prepare(turn, self.dim) for turn in turns]
         ids = []
@@ -79,8 +82,11 @@ class Items(Core):
             for turn, values in zip(turns, prepared, strict=True):
                 known = self._known_source(connection, scope_id, turn.source_id)
                 if known is not None:
+                    if clean(turn.source_id) in new:
+                        raise SaidMeanwhileError(f"a message with the id {turn.source_id!r}")
                     ids.append(known)
                     continue
+                new.discard(clean(turn.source_id) or "")  # it may come twice in this list
                 session = number("sessions", turn.session_id)
                 speaker = number("speakers", turn.speaker)
                 row = (scope_id, session, position, speaker, *values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -76,8 +76,10 @@ class Matching(Items):
                 self._kept_up = Upkeep(self._db, self._encoder)
             return self._kept_up
 
-    def add_turns(self, scope: Scope, turns: Sequence[NewTurn]) -> list[int]:
-        ids = super().add_turns(scope, turns)
+    def add_turns(
+        self, scope: Scope, turns: Sequence[NewTurn], *, new: Collection[str] = ()
+    ) -> list[int]:
+        ids = super().add_turns(scope, turns, new=new)
         if len(turns) >= _MANY_TURNS:
             with self._index(scope):
                 pass
