@@ -134,7 +134,7 @@ class _TokenCodes:
 
     def rows(self, ids: NDArray[np.uint16]) -> Floats:
         self._fill(ids)
-        rows: Floats = self._rows[ids]
+        rows: Floats = self._rows.take(ids, axis=0)
         return rows
 
     def lengths(self, ids: NDArray[np.uint16]) -> Floats:

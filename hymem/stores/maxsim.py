@@ -19,6 +19,8 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.uint16]
 # Multiplications up to which OpenBLAS wakes no other thread.
 _ONE_THREAD = 1 << 18
+# Codes looked up at a time.
+_CACHED = 512
 
 
 def idf(found: NDArray[np.integer], total: int) -> Floats:
@@ -43,20 +45,25 @@ def best_matches(
     place[texts] = 1
     distinct = np.flatnonzero(place)
     place[distinct] = np.arange(len(distinct))
-    similar = _similarities(codes(distinct.astype(np.uint16)), codes(asked))
+    similar = _similarities(distinct.astype(np.uint16), codes(asked), codes)
     starts = (np.cumsum(counts) - counts)[filled]
-    best[:, filled] = np.maximum.reduceat(similar[place[texts]], starts, axis=0).T
+    every = similar.take(place[texts], axis=0)
+    best[:, filled] = np.maximum.reduceat(every, starts, axis=0).T
     return np.maximum(best, 0, out=best)
 
 
-def _similarities(rows: Floats, asked: Floats) -> Floats:
-    """``rows @ asked.T``, on the calling thread alone: on a busy machine, waiting for the others
-    takes twenty times as long as the product."""
+def _similarities(tokens: Ids, asked: Floats, codes: Callable[[Ids], Floats]) -> Floats:
+    """``codes(tokens) @ asked.T``, piece by piece: no more codes at a time than a processor's cache
+    holds, and all on the calling thread, since waiting for others takes twenty times as long on a
+    busy machine."""
     columns = np.ascontiguousarray(asked.T)
     step = max(_ONE_THREAD // max(columns.size, 1), 1)
-    out = np.empty((len(rows), len(asked)), np.float32)
-    for start in range(0, len(rows), step):
-        np.dot(rows[start : start + step], columns, out=out[start : start + step])
+    out = np.empty((len(tokens), len(asked)), np.float32)
+    for first in range(0, len(tokens), _CACHED):
+        rows = codes(tokens[first : first + _CACHED])
+        for start in range(0, len(rows), step):
+            end = min(start + step, len(rows))
+            np.dot(rows[start:end], columns, out=out[first + start : first + end])
     return out
 
 
