@@ -250,6 +250,7 @@ class Ingestor:
 
     def _turn_keys(self, said: Sequence[Said]) -> Sequence[Keys | None]:
         window = self.encoder.max_tokens
+        count_many([one.text for one in said])  # together; each alone takes five times as long
         return self._keys_or_none([turn_keys(one.speaker, one.text, window) for one in said])
 
     def _keys_or_none(self, groups: Sequence[KeyTexts]) -> list[Keys] | list[None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from hymem import HyMem
 
@@ -77,3 +79,36 @@ def test_a_long_message_that_is_updated_is_cut_anew() -> None:
         memory.update(number, "Nothing but rope.", user_id="u")
         (hit, *_) = memory.search("nothing but rope", user_id="u")
         assert (hit.text, len(hit.passages)) == ("Nothing but rope.", 0)
+
+
+def test_an_import_makes_passages_and_tokens_anew(tmp_path: Path) -> None:
+    text = " ".join(f"Line {n} speaks of rope and sails." for n in range(100))
+    file = tmp_path / "all.jsonl"
+    question = "Where does the server run, and what does line 70 speak of?"
+    with chat() as memory, HyMem(":memory:", llm=None, background=False) as other:
+        memory.add(text, user_id="u")
+        memory.export(file, user_id="u")
+        other.import_(file)
+        other.flush(user_id="u")
+        before, after = (one.search(question, user_id="u", limit=5) for one in (memory, other))
+        assert [(hit.text, hit.best) for hit in after] == [(hit.text, hit.best) for hit in before]
+        assert [*after[0].passages] == [*before[0].passages]
+
+
+def test_deleted_messages_leave_no_token_ids(tmp_path: Path) -> None:
+    text = " ".join(f"Line {n} speaks of rope and sails." for n in range(100))
+    with HyMem(tmp_path / "chat.db", llm=None, background=False) as memory:
+        ids = memory.add(text, user_id="u")
+        memory.add("Short.", user_id="u")
+        memory.add("Another's.", user_id="v")
+
+        def rows() -> int:
+            with sqlite3.connect(tmp_path / "chat.db") as connection:
+                count: int = connection.execute("SELECT count(*) FROM tokens").fetchone()[0]
+            return count
+
+        assert rows() == 3
+        memory.delete(ids[0], user_id="u")
+        assert rows() == 2
+        memory.delete_all(user_id="u")
+        assert rows() == 1

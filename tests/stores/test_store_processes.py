@@ -131,6 +131,14 @@ with open_store(sys.argv[1]) as store:
 """
 
 
+def unlike_keys(store: SQLiteStore) -> list[tuple[int]]:
+    """Items that have vectors and no token ids, or the other way round."""
+    without = "SELECT item FROM {} WHERE item NOT IN (SELECT item FROM {})"
+    both = f"{without.format('vectors', 'tokens')} UNION {without.format('tokens', 'vectors')}"
+    with store._db.read() as connection:
+        return connection.execute(both).fetchall()
+
+
 def kill_and_check(path: Path, rounds: int, seed: int) -> None:
     """After every kill: each acknowledged turn is there once, no event has its units twice."""
     pause = random.Random(seed)
@@ -151,6 +159,7 @@ def kill_and_check(path: Path, rounds: int, seed: int) -> None:
             assert len(sources) % 2 == 0
             texts = [one.text for one in store.list_units(ANA)]
             assert len(texts) == len(set(texts))
+            assert unlike_keys(store) == []
             waiting = [[one.id] for one in store.unsegmented(ANA, 9)]
             store.add_events(ANA, [(one, one) for one in waiting])
             while lease := store.lease_events(ANA, 9, 60.0):
