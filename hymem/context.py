@@ -46,8 +46,8 @@ class Rendered:
     complete: bool = False
 
 
-# How much of a block one long text may take while others wait: a quarter.
-SHARE = 4
+# How much of a block one long text may take while others wait: an eighth.
+SHARE = 8
 # Less of a text than so many tokens is not worth showing beside others.
 LEAST_CUT = 12
 _LONGEST_TOKEN = 100  # characters, but for runs of spaces
@@ -114,11 +114,13 @@ def _widen(
     """Show more of what is shown in part, as far as ``room`` reaches; the room that is left."""
     for place, item in enumerate(items):
         if used[place] is not item:
-            wider = excerpt(item, lengths[place] + room)
+            wider = excerpt(item, lengths[place] + room - count_tokens(_line(with_text(item, ""))))
             grown = _length(wider) - lengths[place]
             if grown <= room:
                 used[place] = wider
                 room -= grown
+            if used[place] is not item:  # else a larger block might lose what the next one gained
+                break
     return room
 
 
