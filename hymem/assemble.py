@@ -60,9 +60,11 @@ def assemble(
     fill_in_token_ids(store, plain)
     ledger = Ledger(store, prices)
     metered = ledger.encoder(plain)
-    extract = _metered(extractor or _default_extractor(model), ledger)
+    chosen = extractor or _default_extractor(model)
+    extract = _metered(chosen, ledger)
     cut = _metered(segmenter or TopicSegmenter(), ledger)
-    retriever = Retriever(store, metered, config)
+    shows_units = not getattr(chosen, "keys_only", False)
+    retriever = Retriever(store, metered, config, shows_units=shows_units)
     asker = Asker(store, retriever, model, ledger, config, metered)
     return Parts(
         store=store,

@@ -8,8 +8,8 @@ token.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from hymem.errors import EncoderError
 from hymem.keys import windows
 from hymem.passages import Item, with_text
 from hymem.stores.base import AskedTokens, Candidates, Store
-from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder
+from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,8 @@ class Retrieval:
     question; ``found``: whether that is likely enough. ``sufficient``: the probability that the
     best few hits hold all that the question needs. ``query_vector``: ``float32[dim]``, or ``None``
     when the encoder could not be reached. ``worth``: of the lines of a block, how likely each holds
-    something that is needed, relative to the best; empty for a search.
+    something that is needed, relative to the best; empty for a search. ``told``: of such lines that
+    are turns, the id of the unit that tells it best, if any does.
     """
 
     hits: tuple[Hit, ...]
@@ -62,6 +63,7 @@ class Retrieval:
     sufficient: float
     query_vector: NDArray[np.float32] | None
     worth: tuple[float, ...] = ()
+    told: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,16 @@ class _Chosen:
 
 
 class Retriever:
-    """Searches the scopes of one store. Safe to use from several threads."""
+    """Searches the scopes of one store. Safe to use from several threads.
 
-    def __init__(self, store: Store, encoder: Encoder, config: Config) -> None:
+    ``shows_units``: whether the scopes' units may be shown in place of the turns that they tell.
+    """
+
+    def __init__(
+        self, store: Store, encoder: Encoder, config: Config, *, shows_units: bool = False
+    ) -> None:
         self._store, self._encoder, self._config = store, encoder, config
+        self.shows_units = shows_units
 
     def retrieve(
         self,
@@ -174,7 +182,13 @@ class Retriever:
         odds = np.exp(worth - worth.max(initial=-np.inf))
         relative = {int(found.ids[one.row]): float(odds[one.at]) for one in fitting}
         retrieval = ranked.retrieval(self._hits(scope, ranked.found, fitting, where))
-        return replace(retrieval, worth=tuple(relative[hit.id] for hit in retrieval.hits))
+        told = {
+            one.id: int(found.ids[unit])
+            for one in fitting
+            if one.kind == "turn" and (unit := int(items.unit[one.at])) >= 0
+        }
+        worth_of = tuple(relative[hit.id] for hit in retrieval.hits)
+        return replace(retrieval, worth=worth_of, told=told)
 
     def _rank(
         self,
@@ -283,19 +297,17 @@ class Retriever:
                 found.passages[int(found.ids.searchsorted(turn.id))] if turn.passages else (),
             )
         for unit in self._store.units(scope, units) if units else ():
-            hits[unit.id] = Hit(
-                unit.id,
-                "unit",
-                unit.text,
-                unit.time,
-                chances[unit.id],
-                unit.source_turns,
-                session_id=unit.session_id,
-            )
+            hits[unit.id] = unit_hit(unit, chances[unit.id])
         ordered = [hits[one.id] for one in chosen if one.id in hits]
         if where and where.as_of:
             return as_known(self._store, scope, ordered, where.as_of)
         return ordered
+
+
+def unit_hit(unit: Unit, score: float) -> Hit:
+    """``unit`` as a hit of ``score``."""
+    sources, session = unit.source_turns, unit.session_id
+    return Hit(unit.id, "unit", unit.text, unit.time, score, sources, session_id=session)
 
 
 def as_known(store: Store, scope: Scope, items: Sequence[Item], as_of: datetime) -> list[Item]:

@@ -381,7 +381,8 @@ class Segmenter(Protocol):
 
 
 class Extractor(Protocol):
-    """Turns events into Level-1 statements."""
+    """Turns events into Level-1 statements. With a true attribute ``keys_only`` they find turns and
+    are never shown in their place by ``recall``."""
 
     def extract(
         self, events: Sequence[Sequence[Turn]]
