@@ -87,6 +87,8 @@ class Ledger:
 
         ``scope=None`` means all scopes. Raises ``InputError`` for an unknown group.
         """
+        if not isinstance(by, (list, tuple)):
+            raise InputError(f"by is {by!r:.40}; pass a list out of {', '.join(GROUPS)}")
         if unknown := [name for name in by if name not in GROUPS]:
             raise InputError(f"costs cannot be grouped by {unknown[0]!r}; use {', '.join(GROUPS)}")
         groups: dict[tuple[Any, ...], StageUsage] = {}
