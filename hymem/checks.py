@@ -65,12 +65,11 @@ def check_positive(number: int, name: str) -> None:
 
 def check_count(number: int, name: str, *, least: int) -> None:
     """``number`` is an ``int`` of at least ``least`` that an index can hold."""
-    if (
-        not isinstance(number, int)
-        or isinstance(number, bool)
-        or not least <= number <= sys.maxsize
-    ):
-        raise InputError(f"{name} must be a whole number of at least {least}, not {number!r:.40}")
+    whole = isinstance(number, int) and not isinstance(number, bool)
+    if whole and number > sys.maxsize:
+        raise InputError(f"{name} is too large a number; pass at most {sys.maxsize}")
+    if not whole or number < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, not {number!r}")
 
 
 def check_seconds(number: float, name: str) -> None:
