@@ -200,9 +200,7 @@ class Bench:
                 token_ids=ids[number : number + 1],
                 session_id=f"session {number // 20}",
             )
-            for number, (text, ids) in enumerate(
-                zip(texts, self.coder.token_ids(texts), strict=True)
-            )
+            for number, text in enumerate(texts)
         ]
 
     def search(self, vector: NDArray[np.float32] | None, query: str) -> object:
