@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hymem.features import RADIUS, SAMPLE
+from hymem.features import SAMPLE
 from hymem.retrieve import CANDIDATES
 from hymem.stores.base import AskedTokens, NewTurn
 from hymem.stores.sqlite import SQLiteStore
@@ -204,12 +204,10 @@ class Bench:
         ]
 
     def search(self, vector: NDArray[np.float32] | None, query: str) -> object:
-        """As ``hymem.retrieve`` asks for it."""
+        """As ``HyMem.search`` asks for it."""
         (ids,) = self.coder.token_ids([query])
         tokens = AskedTokens(ids, self.coder.token_weights(ids), self.coder.token_codes)
-        return self.store.candidates(
-            SCOPE, vector, query, CANDIDATES, radius=RADIUS, tokens=tokens, sample=SAMPLE
-        )
+        return self.store.candidates(SCOPE, vector, query, CANDIDATES, tokens=tokens, sample=SAMPLE)
 
     def times(
         self, work: Callable[[int], object], clock: Callable[[], float] = time.perf_counter
