@@ -219,7 +219,7 @@ class Ingestor:
         while keep_going() and time.monotonic() < end:
             self.segment(scope, close=True)
             self.extract(scope, keep_going, outage)
-            if outage.certain or scope not in self.store.unfinished():
+            if outage.certain or not self.store.leased(scope):
                 return
             time.sleep(POLL_SECONDS)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from hymem.errors import InputError
+from hymem.errors import InputError, StoreError
 from hymem.files import is_database, is_special, replacing
 from hymem.messages import clean_text
 
@@ -54,9 +54,14 @@ def decoded(file: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
 def _write(file: TextIO, records: Iterable[Mapping[str, Any]]) -> int:
     count = 0
     for record in records:
-        line = json.dumps(record, ensure_ascii=False)
-        if clean_text(line) != line:  # lone surrogates in metadata: only their escapes are UTF-8
-            line = json.dumps(record)
+        try:
+            line = json.dumps(record, ensure_ascii=False)
+            if (
+                clean_text(line) != line
+            ):  # lone surrogates in metadata: only their escapes are UTF-8
+                line = json.dumps(record)
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"a stored record cannot be written as JSON: {error}") from error
         file.write(line + "\n")
         count += 1
     return count

@@ -20,7 +20,6 @@ from hymem.checks import (
     check_query,
     check_user,
     checked_filter,
-    checked_vector,
     scope_of,
     scope_or_all,
 )
@@ -112,8 +111,7 @@ class HyMem:
         from hymem.life import Life
         from hymem.worker import Worker
 
-        check_path(path)
-        self.config = Config() if config is None else config
+        self.config = config or Config()
         self._clock = Clock(timezone)
         self._parts = assemble(
             path,
@@ -236,7 +234,7 @@ class HyMem:
             clean_text(query),
             limit=limit,
             where=where,
-            vector=checked_vector(vector),
+            vector=vector,
             now=asked_at(now, where, self._clock),
         )
         return list(found.hits)

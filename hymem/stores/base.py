@@ -168,6 +168,7 @@ class Candidates:
     ids: NDArray[np.int64]  # [n] item ids
     is_unit: NDArray[np.bool_]  # [n]
     dense: NDArray[np.float32]  # [n] best cosine over the item's keys, -1..1
+    dense_window: NDArray[np.float32]  # [n] mean of ``dense`` over the window
     lexical: NDArray[np.float32]  # [n] BM25 with this scope's statistics, 0 without a common term
     late: NDArray[np.float32]  # [n] MaxSim of the item, 0..1
     late_window: NDArray[np.float32]  # [n] MaxSim of the item with its neighbours, >= late
@@ -361,6 +362,10 @@ class Store(Protocol):
 
     def give_back(self, lease: Lease) -> None:
         """Give back, as ``pending``, what of a lease is neither completed nor failed."""
+        ...
+
+    def leased(self, scope: Scope) -> bool:
+        """Whether some of the scope's events are leased."""
         ...
 
     def due(self) -> list[Scope]:

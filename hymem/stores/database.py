@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import tzinfo
 
 from hymem import forks
-from hymem.errors import StoreClosedError, StoreError
-from hymem.files import RawFile, is_companion, is_special, replacing
+from hymem.errors import HyMemError, StoreClosedError, StoreError
+from hymem.files import RawFile, is_companion, replacing
 from hymem.stores.schema import check_head, migrate
 
 BUSY_MS = 30_000
@@ -29,6 +30,19 @@ _ADVICE = {
 # Connections that a fork's child must neither use nor close, and their files.
 _of_parents: list[object] = []
 _lost_files: set[tuple[int, int]] = set()
+
+
+# What reading a value of a wrong kind ends in, somewhere in the work on it.
+_UNREADABLE = (
+    OverflowError,
+    AttributeError,
+    LookupError,
+    struct.error,
+    TypeError,
+    ValueError,
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+)
 
 
 class Database:
@@ -124,11 +138,8 @@ class Database:
         """Copy the live database to ``path``, which is replaced only when the copy is complete.
 
         Raises ``StoreError``, also for a database in use: its log would be read into the copy."""
-        path = os.path.realpath(path)  # as it is what would be replaced
         if is_companion(path):
             raise StoreError(f"{path} belongs to a database; name another file for the backup")
-        if is_special(path):
-            raise StoreError(f"{path} is no file that could be replaced; name one for the backup")
         if os.path.exists(f"{path}-wal"):
             raise StoreError(
                 f"{path} is a database in use, or was not closed properly ({path}-wal lies beside "
@@ -281,8 +292,13 @@ class Database:
         path = path or self.path
         try:
             yield
-        except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+        except HyMemError:
             raise
+        except _UNREADABLE as error:
+            raise StoreError(
+                f"{path} holds a value that HyMem does not write, or cannot take one "
+                f"({type(error).__name__}: {error})"
+            ) from error
         except sqlite3.Error as error:
             name = getattr(error, "sqlite_errorname", "")
             advice = next((text for key, text in _ADVICE.items() if name.startswith(key)), "")

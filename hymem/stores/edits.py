@@ -137,16 +137,16 @@ class Edits(Matching):
                     ).fetchall()
                     + rows
                 )
-        since, until = map(time_from_text, said)
-        return [
-            {
-                "event": event,
-                "text": text,
-                "at": datetime.fromtimestamp(at, UTC),
-                "time": until if event == "supersede" else since,
-            }
-            for event, text, at in rows
-        ]
+            since, until = map(time_from_text, said)
+            return [
+                {
+                    "event": event,
+                    "text": text,
+                    "at": datetime.fromtimestamp(at, UTC),
+                    "time": until if event == "supersede" else since,
+                }
+                for event, text, at in rows
+            ]
 
     def _empty_scope(self, connection: sqlite3.Connection, scope_id: int) -> int:
         """Remove every row of the scope; how many turns and units there were."""

@@ -155,6 +155,16 @@ class Events(Items):
                 (lease.token,),
             )
 
+    def leased(self, scope: Scope) -> bool:
+        with self._db.read() as connection:
+            found = connection.execute(
+                "SELECT 1 FROM events INDEXED BY events_open"
+                " WHERE status IN ('pending', 'leased', 'failed') AND status = 'leased'"
+                " AND scope = ? LIMIT 1",
+                (self._scope_id(connection, scope),),
+            ).fetchone()
+        return found is not None
+
     def due(self) -> list[Scope]:
         with self._db.read() as connection:
             rows = connection.execute(

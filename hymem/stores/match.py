@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from hymem import forks
 from hymem.conditions import conditions
-from hymem.errors import StoreError
 from hymem.messages import as_utc
 from hymem.stores.base import AskedTokens, Candidates, NewTurn
 from hymem.stores.erase import owed
@@ -21,7 +20,6 @@ from hymem.stores.items import Items, check_keys
 from hymem.stores.past import current_ids, older_texts
 from hymem.stores.rows import (
     FROM_ITEMS,
-    RESTORE,
     TURN_COLUMNS,
     chunks,
     is_id,
@@ -218,12 +216,8 @@ class Matching(Items):
             if index.version < 0:
                 self._upkeep.restore(connection, scope_id, index)
             catch_up(connection, scope_id, index)
-        except BaseException as error:
+        except BaseException:
             self._forget_index(scope)
-            if isinstance(error, (TypeError, ValueError, OverflowError, MemoryError)):
-                raise StoreError(
-                    f"a scope's index cannot be built ({type(error).__name__}: {error}); {RESTORE}"
-                ) from error
             raise
         self._upkeep.consider(scope_id, index)
         self._make_room(scope, index.nbytes)

@@ -185,6 +185,9 @@ def counts_from_blob(spans: bytes) -> tuple[list[int], list[int]]:
 
 def turn_from_row(row: Sequence[Any]) -> Turn:
     item_id, role, speaker, text, time, session, position, source_id, metadata, tokens, spans = row
+    _check_kinds(str, role, speaker, text, session, source_id or "", metadata)
+    _check_kinds(int, position, tokens)
+    _check_kinds(bytes, spans or b"")
     return Turn(
         id=item_id,
         role=role,
@@ -202,6 +205,8 @@ def turn_from_row(row: Sequence[Any]) -> Turn:
 
 def unit_from_row(connection: sqlite3.Connection, row: Sequence[Any]) -> Unit:
     item_id, text, time, event, session, superseded_by, duplicate_of, metadata = row
+    _check_kinds(str, text, session, metadata)
+    _check_kinds(int, event or 0, superseded_by or 0, duplicate_of or 0)
     return Unit(
         id=item_id,
         text=text,
@@ -213,6 +218,12 @@ def unit_from_row(connection: sqlite3.Connection, row: Sequence[Any]) -> Unit:
         duplicate_of=duplicate_of,
         metadata=_agreed([metadata_from_text(metadata), *inherited(connection, item_id)]),
     )
+
+
+def _check_kinds(kind: type, *values: object) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise StoreError(f"a stored value is {type(value).__name__}; {RESTORE}")
 
 
 def units_from_rows(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> list[Unit]:
