@@ -11,10 +11,11 @@ and whether the best few turns suffice.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ from hymem.types import Encoder, Scope
 
 Floats = NDArray[np.float64]
 
-LATE = ("dense", "late", "dense_window", "late_window", "coverage", "named", "time")
-PLAIN = ("dense", "dense_window", "coverage", "coverage_window", "named", "time")
+LATE = ("dense", "late", "late_window", "coverage", "named", "time")
+PLAIN = ("dense", "coverage", "coverage_window", "named", "time")
 # What may be known of a question's best matches: without token codes, with words or vectors alone.
 MEASURED = ("late+dense+coverage", "dense+coverage", "late+dense", "dense", "coverage")
 # Too few of the questions name a date to fit its weight: enough to decide between near matches,
@@ -49,6 +50,9 @@ STEPS = {"longmemeval": 12, "long replies": 4, "allusions": 2, "preferences": 2,
 # alludes to, or a request has to do with a taste, is no question of found or not found.
 ASKING = ("locomo", "longmemeval")
 PER_SIZE = 60  # own questions a collection and size, and as many foreign ones
+# Foreign questions name nobody of the memory they are asked of, which alone would tell them. So
+# every so manieth is asked with the names of those who speak there.
+RENAMED_STEP = 3
 # Share of own questions that must count as found.
 OWN_FOUND = 0.985
 # Share of the questions whose evidence a full block of 1,000 tokens holds that an adaptive one must
@@ -160,6 +164,10 @@ def ask_everyone(
             roll = dice("asked", memory.history.id)
             own = roll.sample(memory.questions, min(len(memory.questions), 4 * PER_SIZE))
             foreign = roll.sample(others, min(len(others), max(len(own), 4)))
+            foreign = [
+                _renamed(question, memory, part) if number % RENAMED_STEP == 0 else question
+                for number, question in enumerate(foreign)
+            ]
             asked += _ask(name, hymem, own, foreign)
             for size in sizes:
                 for question in roll.sample(own, min(len(own), max(PER_SIZE // len(part), 1))):
@@ -173,6 +181,17 @@ def ask_everyone(
             with loaded(whole, encoder) as all_in_one:
                 asked += _ask("merged", all_in_one, own, foreign)
     return asked
+
+
+def _renamed(question: Question, memory: Memory, part: Sequence[Opened]) -> Question:
+    """The question with the names of those who speak in ``memory`` in place of the others'."""
+    mine = sorted({message.speaker for message in memory.history.messages})
+    text = question.text
+    for other, _ in part:
+        theirs = sorted({message.speaker for message in other.history.messages})
+        for old, new in zip(theirs, mine, strict=False):
+            text = re.sub(rf"\b{re.escape(old)}\b", new, text)
+    return replace(question, text=text)
 
 
 def _ask(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hymem.ask import Asker
 from hymem.chat import Chatter
-from hymem.checks import check_config
+from hymem.checks import check_config, check_parts
 from hymem.clock import Clock
 from hymem.cost import Ledger
 from hymem.defaults import default_encoder, open_store, resolve_llm
@@ -53,6 +53,11 @@ def assemble(
 ) -> Parts:
     """Build the stages; arguments as for ``HyMem``. Opens the store."""
     check_config(config)
+    check_parts(
+        encoder=(encoder, Encoder),
+        segmenter=(segmenter, Segmenter),
+        extractor=(extractor, Extractor),
+    )
     check_prices(prices)
     model = resolve_llm(llm)
     plain = encoder or default_encoder()
@@ -60,9 +65,11 @@ def assemble(
     fill_in_token_ids(store, plain)
     ledger = Ledger(store, prices)
     metered = ledger.encoder(plain)
-    extract = _metered(extractor or _default_extractor(model), ledger)
+    chosen = extractor or _default_extractor(model)
+    extract = _metered(chosen, ledger)
     cut = _metered(segmenter or TopicSegmenter(), ledger)
-    retriever = Retriever(store, metered, config)
+    shows_units = not getattr(chosen, "keys_only", False)
+    retriever = Retriever(store, metered, config, shows_units=shows_units)
     asker = Asker(store, retriever, model, ledger, config, metered)
     return Parts(
         store=store,

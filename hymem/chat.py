@@ -75,7 +75,7 @@ class Chatter:
         turn = self._prepare(scope, messages, max_tokens, where, now, budget)
         text = turn.llm.complete(turn.prompt).text
         _save(save, turn, text)
-        return ChatReply(text, turn.context, self._llm.model, turn.meter.usage)
+        return ChatReply(text, turn.context, turn.llm.model, turn.meter.usage)
 
     def stream(
         self,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from hymem.clock import Clock, Time
 from hymem.conditions import conditions
 from hymem.errors import InputError
 from hymem.types import Budget, Config, Filter, GateMode, Scope
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def scope_of(user_id: str | None, agent_id: str | None) -> Scope:
@@ -59,8 +64,11 @@ def check_positive(number: int, name: str) -> None:
 
 
 def check_count(number: int, name: str, *, least: int) -> None:
-    """``number`` is an ``int`` of at least ``least``."""
-    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+    """``number`` is an ``int`` of at least ``least`` that an index can hold."""
+    whole = isinstance(number, int) and not isinstance(number, bool)
+    if whole and number > sys.maxsize:
+        raise InputError(f"{name} is too large a number; pass at most {sys.maxsize}")
+    if not whole or number < least:
         raise InputError(f"{name} must be a whole number of at least {least}, not {number!r}")
 
 
@@ -77,8 +85,24 @@ def check_id(item_id: int) -> None:
         raise InputError(f"item_id is {item_id!r}; pass the whole number that add or search gave")
 
 
+def checked_vector(vector: Any) -> NDArray[np.float32] | None:
+    """``vector`` as ``float32``; the store checks its shape."""
+    import numpy as np
+
+    if vector is None:
+        return None
+    try:
+        return np.asarray(vector, np.float32)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"vector is {type(vector).__name__}; pass the encoder's numbers for the query"
+        ) from None
+
+
 def check_config(config: Config) -> None:
     """Numbers are at least 1, budgets are budgets, the gate is known and one tier is left on."""
+    if not isinstance(config, Config):
+        raise InputError(f"config is {type(config).__name__}; pass a hymem.Config")
     for name in ("k", "n", "max_rounds", "light_tokens", "deep_tokens"):
         check_positive(getattr(config, name), f"Config.{name}")
     check_budget(config.question_budget, "Config.question_budget")
@@ -93,8 +117,22 @@ def check_path(path: str | os.PathLike[str]) -> None:
     """``path`` is a string or a ``Path``; a number would be taken for an open file."""
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"path is {type(path).__name__}; pass a string or a pathlib.Path")
-    if "\0" in os.fspath(path):
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        raise InputError(f"path is {os.fspath(path)!r}, which no file can be called") from None
+    if b"\0" in name:
         raise InputError("path holds a NUL character; pass the path of a file")
+
+
+def check_parts(**parts: tuple[object, type[Any]]) -> None:
+    """Each of ``parts``, by name, is ``None`` or has what its protocol asks for."""
+    for name, (part, protocol) in parts.items():
+        if part is not None and not isinstance(part, protocol):
+            raise InputError(
+                f"{name} is {type(part).__name__}; pass an object with the methods of "
+                f"hymem.{protocol.__name__}"
+            )
 
 
 def check_choice(value: str, name: str, choices: Sequence[str]) -> None:

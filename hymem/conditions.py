@@ -121,4 +121,4 @@ def _operand(name: str, value: Any, where: str) -> Any:
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{where} is {value!r}, which is no JSON value: {error}") from None
+        raise InputError(f"{where} is no JSON value: {error}") from None

@@ -15,7 +15,7 @@ forge a date, a speaker or another block.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -46,8 +46,8 @@ class Rendered:
     complete: bool = False
 
 
-# How much of a block one long text may take while others wait: a quarter.
-SHARE = 4
+# How much of a block one long text may take while others wait: an eighth.
+SHARE = 8
 # Less of a text than so many tokens is not worth showing beside others.
 LEAST_CUT = 12
 _LONGEST_TOKEN = 100  # characters, but for runs of spaces
@@ -62,16 +62,17 @@ def render(
     numbered: bool = False,
     note: str = "",
     whole: int = 0,
+    instead: Callable[[Hit | Turn], Hit | None] = lambda item: None,
 ) -> Rendered:
     """The block for ``items``, best first, as many as fit into ``max_tokens``.
 
     A long text is shown by its best passages, in at most a ``SHARE`` of the block; where room is
     left in the end they are widened, the best item's first. The first ``whole`` items are shown as
-    they are. The first item that does not fit is cut, to whole sentences where one fits, and ends
-    the block: so a larger block holds whatever a smaller one held. The block itself is in order of
-    time, below ``note``, a line of HyMem's own. A block that would hold nothing is the empty text.
-    With ``numbered``, its lines are numbered from 1, so that a model can cite them, and ``used`` is
-    in the order of these numbers.
+    they are. The first item that does not fit ends the block: with what ``instead`` gives for it,
+    if that fits, else cut, to whole sentences where one fits. So a larger block tells whatever a
+    smaller one told. The block itself is in order of time, below ``note``, a line of HyMem's own. A
+    block that would hold nothing is the empty text. With ``numbered``, its lines are numbered from
+    1, so that a model can cite them, and ``used`` is in the order of these numbers.
     """
     number = count_tokens(f"{len(items)}. ") if numbered else 0
     opening = f"{OPEN}\n{note}" if note else OPEN
@@ -86,7 +87,8 @@ def render(
         part = item if place < whole else excerpt(item, max_tokens // SHARE)
         length = _length(part)
         if length > left:
-            cut = _cut(part, left, LEAST_CUT if used else 1)
+            free = room - number
+            cut = _fitting(instead(item), free, shown) or _cut(part, left, LEAST_CUT if used else 1)
             break
         used.append(part)
         lengths.append(length)
@@ -108,17 +110,28 @@ def render(
     return Rendered(text, tokens, tuple(used), complete)
 
 
+def _fitting(item: Hit | None, room: int, shown: Collection[str]) -> Hit | None:
+    """``item``, if it fits into ``room`` below the days that are ``shown``."""
+    if item is None:
+        return None
+    day = _head(item)
+    needed = _length(item) + (0 if day in shown else count_tokens(day))
+    return item if needed <= room else None
+
+
 def _widen(
     used: list[Hit | Turn], lengths: list[int], items: Sequence[Hit | Turn], room: int
 ) -> int:
     """Show more of what is shown in part, as far as ``room`` reaches; the room that is left."""
     for place, item in enumerate(items):
         if used[place] is not item:
-            wider = excerpt(item, lengths[place] + room)
+            wider = excerpt(item, lengths[place] + room - count_tokens(_line(with_text(item, ""))))
             grown = _length(wider) - lengths[place]
             if grown <= room:
                 used[place] = wider
                 room -= grown
+            if used[place] is not item:  # else a larger block might lose what the next one gained
+                break
     return room
 
 

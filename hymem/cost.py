@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from hymem.errors import (
     BudgetError,
+    EncoderError,
     InputError,
     LLMError,
-    LLMOutputError,
     PriceError,
     StoreError,
 )
+from hymem.holds import Hold, Holds
 from hymem.llm.slots import behind_add
 from hymem.llm.streams import Closable
+from hymem.messages import clean_text
+from hymem.outputs import checked_completion, checked_name, checked_spent
 from hymem.prices import Prices
-from hymem.redact import as_ours
+from hymem.redact import FOREIGN, as_ours, guarded, secrets_of
 from hymem.tokens import reported_count
 from hymem.types import LLM, Budget, Completion, Encoder, PaidEncoder, Scope, StageUsage, Usage
 
@@ -53,6 +56,7 @@ class Ledger:
     ) -> None:
         self.store = store
         self.prices = Prices(prices)
+        self.holds = Holds()
 
     def meter(
         self, scope: Scope | None, budget: Budget = _NO_CAP, scope_budget: Budget = _NO_CAP
@@ -87,6 +91,8 @@ class Ledger:
 
         ``scope=None`` means all scopes. Raises ``InputError`` for an unknown group.
         """
+        if not isinstance(by, (list, tuple)):
+            raise InputError(f"by is {by!r:.40}; pass a list out of {', '.join(GROUPS)}")
         if unknown := [name for name in by if name not in GROUPS]:
             raise InputError(f"costs cannot be grouped by {unknown[0]!r}; use {', '.join(GROUPS)}")
         groups: dict[tuple[Any, ...], StageUsage] = {}
@@ -105,7 +111,8 @@ class Ledger:
 
 class Meter:
     """Counts what one request spends, writes each call into the ledger as soon as it is made, and
-    refuses the next one when a cap would be passed. Safe to use from several threads."""
+    refuses the next one when a cap would be passed, by calls under way too. Safe to use from
+    several threads."""
 
     def __init__(
         self, ledger: Ledger, scope: Scope | None, budget: Budget, scope_budget: Budget
@@ -141,11 +148,12 @@ class Meter:
         return Usage(**{**values, "seconds": seconds}, by_stage=by_stage)
 
     def check(self, model: str, base_url: str | None, texts: Sequence[str]) -> None:
-        """Refuse a call whose input alone would pass a cap; a reply may still pass it.
+        """Refuse a call whose input alone, beside what calls under way are expected to take, would
+        pass a cap; its own reply may still pass it.
 
         Raises ``BudgetError``, or ``PriceError`` when dollars are capped and unknown.
         """
-        for budget, spent in self._caps():
+        for budget, spent, held in self._caps():
             tokens = _estimate(texts)
             usd = self._ledger.prices.usd(model, base_url, tokens)
             if budget.usd is not None and usd is None:
@@ -154,11 +162,44 @@ class Meter:
                     f"prices={{{model!r}: (input, output)}} in dollars per million tokens, or cap "
                     "tokens instead"
                 )
-            used = spent.input_tokens + spent.output_tokens + tokens
-            if budget.tokens is not None and used > budget.tokens:
-                raise BudgetError(f"the next call would pass the cap of {budget.tokens} tokens")
-            if budget.usd is not None and (spent.usd or 0.0) + (usd or 0.0) > budget.usd:
-                raise BudgetError(f"the next call would pass the cap of ${budget.usd:g}")
+            beside = ", together with those under way" if held else ""
+            used = spent.input_tokens + spent.output_tokens + sum(hold.tokens for hold in held)
+            if budget.tokens is not None and used + tokens > budget.tokens:
+                raise BudgetError(
+                    f"the next call would pass the cap of {budget.tokens} tokens{beside}"
+                )
+            paid = (spent.usd or 0.0) + sum(hold.usd for hold in held)
+            if budget.usd is not None and paid + (usd or 0.0) > budget.usd:
+                raise BudgetError(f"the next call would pass the cap of ${budget.usd:g}{beside}")
+
+    @contextmanager
+    def reserved(
+        self,
+        stage: str,
+        model: str,
+        base_url: str | None,
+        texts: Sequence[str],
+        *,
+        replies: bool = True,
+    ) -> Iterator[None]:
+        """``check`` a call, and hold what it is expected to take against the caps until it was
+        recorded or has failed, at the end of this block. ``replies``: it brings tokens too."""
+        if self._scope_budget == self._budget == _NO_CAP:
+            yield
+            return
+        holds, prices = self._ledger.holds, self._ledger.prices
+        with holds.lock:
+            self.check(model, base_url, texts)
+            into, out = _estimate(texts), 0
+            if replies:
+                into, out = holds.expected(stage, into)
+            usd = prices.usd(model, base_url, into, out) or 0.0
+            hold = Hold(self, self._scope, into + out, usd)
+            holds.add(hold)
+        try:
+            yield
+        finally:
+            holds.remove(hold)
 
     def record(
         self,
@@ -179,6 +220,7 @@ class Meter:
         usd = self._ledger.prices.usd(done.model, base_url, into, out, cached)
         usage = StageUsage(1, into, out, cached, usd, seconds, estimated)
         self._calls.append((stage, usage))
+        self._ledger.holds.learn(stage, usage)
         row = {f.name: getattr(usage, f.name) for f in fields(usage) if f.name != "calls"}
         row |= {"scope": self._scope, "at": datetime.now(UTC)}
         row |= {"stage": stage, "tier": tier, "model": done.model}
@@ -187,12 +229,15 @@ class Meter:
         except StoreError as error:  # the reply is paid for; losing it too would help nobody
             log.warning("a call of %s could not be written into the ledger: %s", stage, error)
 
-    def _caps(self) -> Iterator[tuple[Budget, StageUsage]]:
+    def _caps(self) -> Iterator[tuple[Budget, StageUsage, list[Hold]]]:
+        holds = self._ledger.holds
         if self._budget != _NO_CAP:
-            yield self._budget, _known(usage for _, usage in list(self._calls))
+            spent = _known(usage for _, usage in list(self._calls))
+            yield self._budget, spent, holds.of_request(self)
         if self._scope_budget != _NO_CAP and self._scope is not None:
             rows = self._ledger.store.costs(self._scope, None)
-            yield self._scope_budget, _known(_usage(row) for row in rows)
+            spent = _known(_usage(row) for row in rows)
+            yield self._scope_budget, spent, holds.of_scope(self._scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,27 +253,31 @@ class MeteredLLM:
 
     @property
     def model(self) -> str:
-        return self.inner.model
+        """Its name. Raises ``LLMError`` where that is no string."""
+        return checked_name(LLMError, self.inner)
 
     def complete(
         self, messages: Sequence[Mapping[str, str]], schema: type[Any] | None = None
     ) -> Completion:
         """As the inner model's; raises ``BudgetError`` and ``PriceError`` before the call too."""
-        meter, started = self._begin(messages)
-        outcome = self._outcome(messages, schema)
-        if isinstance(outcome, Completion):
-            self._record(meter, outcome, messages, started)
-            return outcome
-        if outcome.spent is not None:
-            self._record(meter, outcome.spent, messages, started)
-        raise outcome
+        meter = self.meter()
+        with self._reserved(meter, messages):
+            started = time.perf_counter()
+            outcome = self._outcome(messages, schema)
+            spent = outcome.spent if isinstance(outcome, LLMError) else outcome
+            if spent is not None:
+                self._record(meter, spent, messages, started)
+        if isinstance(outcome, LLMError):
+            raise outcome
+        return outcome
 
     def stream(self, messages: Sequence[Mapping[str, str]]) -> Iterator[str | Completion]:
         """As the inner model's; may be closed from any thread. A stream that its reader leaves
         early is counted too, by estimate."""
-        meter, started = self._begin(messages)
-        source = self.inner.stream(messages)
-        return Closable(self._counted(source, messages, meter, started), source)
+        meter = self.meter()
+        meter.check(self.model, _base_url(self.inner), _texts(messages))
+        source = guarded(LLMError, self.model, lambda: self.inner.stream(messages), self._secrets)
+        return Closable(self._counted(source, messages, meter), source)
 
     def _outcome(
         self, messages: Sequence[Mapping[str, str]], schema: type[Any] | None
@@ -237,54 +286,67 @@ class MeteredLLM:
         try:
             with behind_add() if self.behind else nullcontext():
                 done: Any = self.inner.complete(messages, schema)
-        except LLMError as error:
-            return error
-        except Exception as error:
-            return as_ours(LLMError, self.model, error)
-        if not isinstance(done, Completion):
-            return LLMError(f"{self.model} returned {type(done).__name__}, not a Completion")
-        if schema is not None and not isinstance(done.value, schema):
-            return LLMOutputError(
-                f"{self.model} returned {type(done.value).__name__}, not {schema.__name__}", done
-            )
-        return done
+            return checked_completion(done, self.model, schema)
+        except FOREIGN as error:
+            return self._failure(error)
+
+    def _failure(self, error: BaseException) -> LLMError:
+        if not isinstance(error, LLMError):
+            return as_ours(LLMError, self.model, error, self._secrets())
+        error.spent = checked_spent(getattr(error, "spent", None), self.model)
+        error.down = getattr(error, "down", False) is True
+        return error
+
+    def _secrets(self) -> list[str]:
+        return secrets_of(self.inner)
 
     def _counted(
         self,
         source: Iterator[str | Completion],
         messages: Sequence[Mapping[str, str]],
         meter: Meter,
-        started: float,
     ) -> Generator[str | Completion, None, None]:
+        with self._reserved(meter, messages):
+            yield from self._pieces(source, messages, meter)
+
+    def _pieces(
+        self,
+        source: Iterator[str | Completion],
+        messages: Sequence[Mapping[str, str]],
+        meter: Meter,
+    ) -> Generator[str | Completion, None, None]:
+        started = time.perf_counter()
         pieces: list[str] = []
-        spent: Completion | None = None
+        whole: Completion | None = None
         failure: LLMError | None = None
+        spent: Completion | None = None
         try:
             for piece in source:
                 if isinstance(piece, Completion):
-                    spent = piece
+                    whole = checked_completion(piece, self.model, None)
                 else:
-                    pieces.append(piece + "")  # a piece that is no text is the model's fault
-                    yield piece
-        except LLMError as error:
-            spent, failure = error.spent, error
+                    pieces.append(clean_text(piece + ""))  # what is no text is the model's fault
+                    yield pieces[-1]
         except GeneratorExit:
-            spent = Completion(None, "".join(pieces), self.model)
             raise
-        except Exception as error:
-            failure = as_ours(LLMError, self.model, error)
+        except FOREIGN as error:
+            failure = self._failure(error)
+            spent = failure.spent
         finally:
+            spent = spent or whole
+            if spent is None and (pieces or failure is None):  # what was shown was paid for
+                spent = Completion(None, "".join(pieces), self.model)
             if spent is not None:
                 self._record(meter, spent, messages, started)
         if failure is not None:
             raise failure
-        if spent is not None:
-            yield spent
+        if whole is not None:
+            yield whole
 
-    def _begin(self, messages: Sequence[Mapping[str, str]]) -> tuple[Meter, float]:
-        meter = self.meter()
-        meter.check(self.model, _base_url(self.inner), _texts(messages))
-        return meter, time.perf_counter()
+    def _reserved(
+        self, meter: Meter, messages: Sequence[Mapping[str, str]]
+    ) -> AbstractContextManager[None]:
+        return meter.reserved(self.stage, self.model, _base_url(self.inner), _texts(messages))
 
     def _record(
         self,
@@ -324,18 +386,20 @@ class MeteredEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As the inner encoder's; raises ``BudgetError`` and ``PriceError`` before the call too."""
         meter, url = self.ledger.current(), _base_url(self.inner)
-        meter.check(self.inner.model, url, texts)
-        started = time.perf_counter()
-        rows, tokens = self.inner.encode_counted(texts)
-        done = Completion(None, "", self.inner.model, tokens, 0, 0)
-        if len(texts):
-            meter.record("embed", "none", url, done, texts, time.perf_counter() - started)
+        model = checked_name(EncoderError, self.inner)
+        with meter.reserved("embed", model, url, texts, replies=False):
+            started = time.perf_counter()
+            rows, tokens = self.inner.encode_counted(texts)
+            done = Completion(None, "", model, tokens, 0, 0)
+            if len(texts):
+                meter.record("embed", "none", url, done, texts, time.perf_counter() - started)
         vectors: NDArray[np.float32] = rows
         return vectors
 
 
 def _base_url(client: Any) -> str | None:
-    return getattr(client, "base_url", None)
+    url = guarded(LLMError, type(client).__name__, lambda: getattr(client, "base_url", None))
+    return url if isinstance(url, str) else None
 
 
 def _texts(messages: Sequence[Mapping[str, str]]) -> list[str]:

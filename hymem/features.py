@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hymem.calibration import DENSE_MEAN, DENSE_SPREAD, LATE_MEAN
+from hymem.retrieve import RADIUS
 from hymem.stores.base import Candidates
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Turns on either side of a candidate that are candidates too: what stands around a good match may
-# hold what it speaks of.
-RADIUS = 2
 # Turns that stand for the scope in every search: enough for a mean and a spread.
-SAMPLE = 128
+SAMPLE = 64
 # What is known from other scopes counts as much as so many turns of this one.
 PRIOR_TURNS = 8
 # Late interaction varies by tenths.
@@ -33,7 +31,7 @@ SHORT = 5
 _STEPS = np.array([[sign * step] for sign in (-1, 1) for step in range(1, RADIUS + 1)])
 
 # Those of the text itself, not of what stands around it.
-OWN = [0, 1, 4]
+OWN = [0, 1, 3]
 # A plain sum of them, to compare the keys of one turn: coverage is a share, the others some units.
 OWN_WEIGHTS = np.array([[1.0], [1.0], [4.0]])
 # By so much a unit must match better than its turn to stand for it: what was said is worth more.
@@ -42,7 +40,6 @@ LEAD = 0.5
 NAMES = (
     "dense",
     "late",
-    "dense_window",
     "late_window",
     "coverage",
     "coverage_window",
@@ -104,18 +101,15 @@ def table(found: Candidates, named: NDArray[np.bool_], nearness: Floats) -> Tabl
 
 
 def above_chance(found: Candidates) -> Floats:
-    """``float64[4, n]``: dense and late match, of the item and of its window, above what chance
-    brings; of a long text, by its best passage. Cosines, which lie differently for each encoder, in
-    standard deviations of the scope's; late interaction in tenths. Zeros where the question was not
-    matched so."""
+    """``float64[3, n]``: dense and late match of the item, and late match of its window, above what
+    chance brings; of a long text, by its best passage. Cosines, which lie differently for each
+    encoder, in standard deviations of the scope's; late interaction in tenths. Zeros where the
+    question was not matched so."""
     length = np.log(found.passage_tokens + SHORT)
-    columns = []
-    for dense, late in ((found.dense, found.late), (found.dense_window, found.late_window)):
-        above, spread = _residual(dense, length, found.sample, DENSE_MEAN, DENSE_SPREAD)
-        columns.append(above / spread)
-        above, _ = _residual(late, length, found.sample, LATE_MEAN, 0.0)
-        columns.append(above * LATE_SCALE)
-    return np.array(columns)
+    dense, spread = _residual(found.dense, length, found.sample, DENSE_MEAN, DENSE_SPREAD)
+    late, _ = _residual(found.late, length, found.sample, LATE_MEAN, 0.0)
+    window, _ = _residual(found.late_window, length, found.sample, LATE_MEAN, 0.0)
+    return np.array([dense / spread, late * LATE_SCALE, window * LATE_SCALE])
 
 
 def _residual(

@@ -20,6 +20,7 @@ from hymem.checks import (
     check_query,
     check_user,
     checked_filter,
+    checked_vector,
     scope_of,
     scope_or_all,
 )
@@ -111,7 +112,8 @@ class HyMem:
         from hymem.life import Life
         from hymem.worker import Worker
 
-        self.config = config or Config()
+        check_path(path)
+        self.config = Config() if config is None else config
         self._clock = Clock(timezone)
         self._parts = assemble(
             path,
@@ -234,7 +236,7 @@ class HyMem:
             clean_text(query),
             limit=limit,
             where=where,
-            vector=vector,
+            vector=checked_vector(vector),
             now=asked_at(now, where, self._clock),
         )
         return list(found.hits)

@@ -1,15 +1,76 @@
-"""What a segmenter or an extractor returned, checked: they may be anybody's."""
+"""What a model, a segmenter or an extractor returned, checked: they may be anybody's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from hymem.errors import LLMOutputError
+from hymem.errors import HyMemError, LLMError, LLMOutputError
+from hymem.llm.structured import clean_value
 from hymem.messages import clean_text
-from hymem.types import Statement
+from hymem.redact import guarded, secrets_of
+from hymem.types import Completion, Statement
+
+Ours = TypeVar("Ours", bound=HyMemError)
+
+
+def checked_name(kind: type[Ours], client: Any) -> str:
+    """The ``model`` of ``client``. Raises ``kind`` where it is no string."""
+    who = type(client).__name__
+    name = guarded(kind, who, lambda: client.model, lambda: secrets_of(client))
+    if not isinstance(name, str):
+        raise kind(f"{who}.model is {type(name).__name__}, not a string")
+    return clean_text(name)
+
+
+def checked_completion(done: Any, who: str, schema: type[Any] | None) -> Completion:
+    """The reply of the model ``who``, with texts that can be stored and, with a ``schema``, a value
+    that fits it. Raises ``LLMError``, or ``LLMOutputError``, which carries what was spent."""
+    if not isinstance(done, Completion):
+        raise LLMError(f"{who} returned {type(done).__name__}, not a Completion")
+    spent = checked_spent(done, who)
+    for name in ("text", "model"):
+        if not isinstance(given := getattr(done, name), str):
+            problem = f"a Completion whose {name} is {type(given).__name__}, not a string"
+            raise LLMOutputError(f"{who} returned {problem}", spent)
+    value = clean_value(done.value) if schema is None else _checked_value(done.value, schema)
+    if schema is not None and value is None:
+        kind = type(done.value).__name__
+        is_one = isinstance(done.value, schema)
+        problem = " with fields that do not fit" if is_one else f", not {schema.__name__}"
+        raise LLMOutputError(f"{who} returned {kind}{problem}", spent)
+    return replace(
+        done,
+        value=value,
+        text=clean_text(done.text),
+        model=clean_text(done.model),
+    )
+
+
+def checked_spent(spent: Any, who: str) -> Completion | None:
+    """What a call of the model ``who`` cost, in a form that can be counted; ``None`` if nobody can
+    tell."""
+    if not isinstance(spent, Completion):
+        return None
+    text = spent.text if isinstance(spent.text, str) else ""
+    model = clean_text(spent.model) if isinstance(spent.model, str) else who
+    return replace(spent, text=text, model=model)
+
+
+def _checked_value(value: Any, schema: type[Any]) -> Any | None:
+    """``value``, an instance of ``schema`` with texts that can be stored; ``None`` if it is none,
+    or not valid: pydantic makes unchecked ones too (``model_construct``)."""
+    if not isinstance(value, schema):
+        return None
+    try:
+        found = value.model_dump(by_alias=True, round_trip=True, warnings=False)
+        cleaned = clean_value(found)
+        valid = schema.model_validate(cleaned)
+    except Exception:
+        return None
+    return value if cleaned == found else valid
 
 
 def checked_ranges(ranges: Any, turns: int) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hymem.context import EMPTY, Rendered, render
 from hymem.gate import decide, needed
-from hymem.retrieve import Retrieval, Retriever, as_known
+from hymem.retrieve import Retrieval, Retriever, as_known, unit_hit
 from hymem.stores.base import Store
 from hymem.types import Config, Filter, Hit, Scope, Tier, Turn
 
@@ -63,12 +63,32 @@ def recall(
         return Recall(EMPTY, "none", found, trace | {"items": 0, "tokens": 0})
     note = "" if found.found else NOT_FOUND_NOTE
     hits = found.hits[:enough] if adaptive else found.hits
-    block = render(hits, max_tokens, note=note)
+
+    def unit_of(turn: Hit | Turn) -> Hit | None:
+        if tier == "light" and retriever.shows_units:
+            return _unit_of(store, scope, found, turn, where)
+        return None
+
+    block = render(hits, max_tokens, note=note, instead=unit_of)
     if block.complete and not adaptive:  # there is room for more
         more: list[Hit | Turn] = [*hits, *_rest(store, scope, hits, where)]
         block = render(more, max_tokens, note=note, whole=len(hits))
     trace |= {"items": len(block.used), "tokens": block.tokens}
     return Recall(block, tier if block.used else "none", found, trace)
+
+
+def _unit_of(
+    store: Store, scope: Scope, found: Retrieval, turn: Hit | Turn, where: Filter | None
+) -> Hit | None:
+    """The unit that tells ``turn``, unless it rests on a turn that comes before it too."""
+    hits = [hit.id for hit in found.hits]
+    before = set(hits[: hits.index(turn.id)])
+    wanted = [found.told[turn.id]] if turn.id in found.told else []
+    for unit in store.units(scope, wanted):
+        if before.isdisjoint(unit.source_turns):
+            hit = unit_hit(unit, found.hits[len(before)].score)
+            return as_known(store, scope, [hit], where.as_of)[0] if where and where.as_of else hit
+    return None
 
 
 def _rest(store: Store, scope: Scope, hits: Sequence[Hit], where: Filter | None) -> Sequence[Turn]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import traceback
 from collections.abc import Callable, Iterable
@@ -12,6 +13,8 @@ from hymem.errors import HyMemError
 T = TypeVar("T")
 Ours = TypeVar("Ours", bound=HyMemError)
 
+# What somebody else's code may raise that concerns its call alone. Leaving the program does not.
+FOREIGN = (Exception, asyncio.CancelledError, GeneratorExit)
 HIDDEN = "[hidden]"
 # An error is read by people; what is longer is a page or an echo of the request.
 SHOWN_CHARACTERS = 500
@@ -55,7 +58,7 @@ def tell(error: BaseException, secrets: Iterable[str] = ()) -> str:
     return redact(f"{kind}: {words}" if words else kind, secrets)
 
 
-def safe_cause(error: Exception, secrets: Iterable[str] = ()) -> Exception | None:
+def safe_cause(error: BaseException, secrets: Iterable[str] = ()) -> BaseException | None:
     """``error``, to be chained to one of ours, if its printed traceback holds no secret; else
     ``None``."""
     try:
@@ -76,7 +79,7 @@ def secrets_of(thing: object) -> list[str]:
     return found
 
 
-def as_ours(kind: type[Ours], who: str, error: Exception, secrets: Iterable[str] = ()) -> Ours:
+def as_ours(kind: type[Ours], who: str, error: BaseException, secrets: Iterable[str] = ()) -> Ours:
     """An error of ``kind`` that says what ``who`` raised. To be raised outside of ``except``, where
     Python chains nothing to it by itself."""
     ours = kind(f"{who}: {tell(error, secrets)}")
@@ -92,7 +95,7 @@ def guarded(
         return call()
     except HyMemError:
         raise
-    except Exception as error:
+    except FOREIGN as error:
         failure = as_ours(kind, who, error, secrets())
     raise failure
 

@@ -8,9 +8,10 @@ token.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from hymem import forks
@@ -20,7 +21,7 @@ from hymem.errors import EncoderError
 from hymem.keys import windows
 from hymem.passages import Item, with_text
 from hymem.stores.base import AskedTokens, Candidates, Store
-from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder
+from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,13 +33,16 @@ log = logging.getLogger(__name__)
 
 # Best dense and best lexical matches that are scored, at least. What they are does not depend on
 # how much is asked for, so that a larger block holds what a smaller one held.
-CANDIDATES = 128
+CANDIDATES = 96
+# Turns on either side of a candidate that a block may hold too: what stands around a good match may
+# hold what it speaks of.
+RADIUS = 2
 # What it takes to show a line beside its text, in tokens: speaker, and a share of the day's line.
 LINE_OVERHEAD = 8
 # How much a long text must be better than a short one to take its place in the budget: the odds of
 # being relevant are divided by its tokens to this power. Chosen on the development collections
-# (0, 0.3, 0.6 and 0.9 tried).
-LENGTH_PENALTY = 0.7
+# (0 to 1.3 tried).
+LENGTH_PENALTY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Retrieval:
     question; ``found``: whether that is likely enough. ``sufficient``: the probability that the
     best few hits hold all that the question needs. ``query_vector``: ``float32[dim]``, or ``None``
     when the encoder could not be reached. ``worth``: of the lines of a block, how likely each holds
-    something that is needed, relative to the best; empty for a search.
+    something that is needed, relative to the best; empty for a search. ``told``: of such lines that
+    are turns, the id of the unit that tells it best, if any does.
     """
 
     hits: tuple[Hit, ...]
@@ -58,6 +63,7 @@ class Retrieval:
     sufficient: float
     query_vector: NDArray[np.float32] | None
     worth: tuple[float, ...] = ()
+    told: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,15 @@ class _Ranked:
     chances: NDArray[np.float64]
     confidence: float
     vector: NDArray[np.float32] | None
+
+    def newest_first(self, share: float) -> _Ranked:
+        """The same with the newer of equal matches first; ``share``: as in ``hymem.ranking``."""
+        from hymem import ranking
+
+        if not share or not len(self.scores):
+            return self
+        scores = ranking.prefer_newer(self.scores, self.found.time[self.items.rows], share)
+        return replace(self, scores=scores, chances=ranking.relevance(scores, self.confidence))
 
     def retrieval(self, hits: Sequence[Hit]) -> Retrieval:
         from hymem import ranking
@@ -96,10 +111,16 @@ class _Chosen:
 
 
 class Retriever:
-    """Searches the scopes of one store. Safe to use from several threads."""
+    """Searches the scopes of one store. Safe to use from several threads.
 
-    def __init__(self, store: Store, encoder: Encoder, config: Config) -> None:
+    ``shows_units``: whether the scopes' units may be shown in place of the turns that they tell.
+    """
+
+    def __init__(
+        self, store: Store, encoder: Encoder, config: Config, *, shows_units: bool = False
+    ) -> None:
         self._store, self._encoder, self._config = store, encoder, config
+        self.shows_units = shows_units
 
     def retrieve(
         self,
@@ -111,16 +132,21 @@ class Retriever:
         vector: NDArray[np.float32] | None = None,
         now: datetime | None = None,
     ) -> Retrieval:
-        """The best ``limit`` turns and units for ``question``. A unit and a turn that it rests on
+        """The best ``limit`` turns and units for ``question``; of equal matches the newer first, as
+        far as the question is about what holds now. A unit and a turn that it rests on
         are never both among them: whichever matches better stands for both. ``vector``:
         ``float32[dim]``, the question's, if the caller has it. ``now`` is what "last week" in the
         question counts from (default: the clock).
 
         When the encoder cannot be reached, the lexical match alone decides. Raises ``StoreError``.
         """
-        ranked = self._rank(scope, question, max(CANDIDATES, limit), where, vector, now)
+        from hymem.when import newer_weight
+
+        now = now or datetime.now().astimezone()
+        ranked = self._rank(scope, question, max(CANDIDATES, limit), 0, where, vector, now)
+        ranked = ranked.newest_first(newer_weight(question, now))
         kind = where.kind if where else None
-        chosen = _choose(ranked, ranked.scores, limit, kind)
+        chosen = list(islice(_choose(ranked, ranked.scores, kind), limit))
         return ranked.retrieval(self._hits(scope, ranked.found, chosen, where))
 
     def lines(
@@ -140,15 +166,15 @@ class Retriever:
 
         from hymem import ranking
 
-        ranked = self._rank(scope, question, CANDIDATES, where, None, now)
+        now = now or datetime.now().astimezone()
+        ranked = self._rank(scope, question, CANDIDATES, RADIUS, where, None, now)
         found, items = ranked.found, ranked.items
         worth = ranking.around(ranked.scores, items) if passages else ranked.scores
         length = np.log(found.passage_tokens[items.rows] + LINE_OVERHEAD)
         shown = np.minimum(found.tokens, np.maximum(found.passage_tokens, tokens // SHARE))
         kind = where.kind if where else None
-        chosen = _choose(ranked, worth - LENGTH_PENALTY * length, len(worth), kind)
         spent, fitting = 0, []
-        for one in chosen:
+        for one in _choose(ranked, worth - LENGTH_PENALTY * length, kind):
             fitting.append(one)
             spent += int(shown[one.row])
             if spent > tokens:
@@ -156,34 +182,42 @@ class Retriever:
         odds = np.exp(worth - worth.max(initial=-np.inf))
         relative = {int(found.ids[one.row]): float(odds[one.at]) for one in fitting}
         retrieval = ranked.retrieval(self._hits(scope, ranked.found, fitting, where))
-        return replace(retrieval, worth=tuple(relative[hit.id] for hit in retrieval.hits))
+        told = {
+            one.id: int(found.ids[unit])
+            for one in fitting
+            if one.kind == "turn" and (unit := int(items.unit[one.at])) >= 0
+        }
+        worth_of = tuple(relative[hit.id] for hit in retrieval.hits)
+        return replace(retrieval, worth=worth_of, told=told)
 
     def _rank(
         self,
         scope: Scope,
         question: str,
         candidates: int,
+        radius: int,
         where: Filter | None,
         vector: NDArray[np.float32] | None,
-        now: datetime | None,
+        now: datetime,
     ) -> _Ranked:
         from hymem import ranking
-        from hymem.when import newer_weight
 
-        now = now or datetime.now().astimezone()
         if vector is None:
             vector = self.encode(question)
         found, items = self.examine(
-            scope, question, candidates=candidates, where=where, vector=vector, now=now
+            scope,
+            question,
+            candidates=candidates,
+            radius=radius,
+            where=where,
+            vector=vector,
+            now=now,
         )
         with forks.computing():
             scores = ranking.scores(items)
             if not len(scores):
                 return _Ranked(found, items, scores, scores, 0.0, vector)
             confidence = ranking.confidence(found, items)
-            scores = ranking.prefer_newer(
-                scores, found.time[items.rows], newer_weight(question, now)
-            )
             chances = ranking.relevance(scores, confidence)
         return _Ranked(found, items, scores, chances, confidence, vector)
 
@@ -193,13 +227,15 @@ class Retriever:
         question: str,
         *,
         candidates: int,
+        radius: int = RADIUS,
         vector: NDArray[np.float32] | None,
         where: Filter | None = None,
         now: datetime | None = None,
     ) -> tuple[Candidates, Table]:
-        """The best ``candidates`` by either match, with their neighbours, and what is known of
-        them. ``vector``: what ``encode`` gave; the rest as for ``retrieve``."""
-        from hymem.features import RADIUS, SAMPLE, table
+        """The best ``candidates`` by either match, with their neighbours up to ``radius`` turns
+        away, and what is known of them. ``vector``: what ``encode`` gave; the rest as for
+        ``retrieve``."""
+        from hymem.features import SAMPLE, table
         from hymem.when import nearness, periods
 
         found = self._store.candidates(
@@ -207,7 +243,7 @@ class Retriever:
             vector,
             question if self._config.lexical else "",
             candidates,
-            radius=RADIUS,
+            radius=radius,
             where=replace(where, kind=None) if where else None,
             kinds=("turn", "unit") if self._config.raw_keys else ("unit",),
             tokens=self._tokens(question),
@@ -261,19 +297,17 @@ class Retriever:
                 found.passages[int(found.ids.searchsorted(turn.id))] if turn.passages else (),
             )
         for unit in self._store.units(scope, units) if units else ():
-            hits[unit.id] = Hit(
-                unit.id,
-                "unit",
-                unit.text,
-                unit.time,
-                chances[unit.id],
-                unit.source_turns,
-                session_id=unit.session_id,
-            )
+            hits[unit.id] = unit_hit(unit, chances[unit.id])
         ordered = [hits[one.id] for one in chosen if one.id in hits]
         if where and where.as_of:
             return as_known(self._store, scope, ordered, where.as_of)
         return ordered
+
+
+def unit_hit(unit: Unit, score: float) -> Hit:
+    """``unit`` as a hit of ``score``."""
+    sources, session = unit.source_turns, unit.session_id
+    return Hit(unit.id, "unit", unit.text, unit.time, score, sources, session_id=session)
 
 
 def as_known(store: Store, scope: Scope, items: Sequence[Item], as_of: datetime) -> list[Item]:
@@ -293,14 +327,11 @@ def _named(found: Candidates, question: str) -> NDArray[np.bool_]:
     return np.array([*named, False])[found.speaker]
 
 
-def _choose(
-    ranked: _Ranked, order: NDArray[np.float64], limit: int, kind: Kind | None
-) -> list[_Chosen]:
-    """The first ``limit`` items by falling ``order``."""
+def _choose(ranked: _Ranked, order: NDArray[np.float64], kind: Kind | None) -> Iterator[_Chosen]:
+    """The items by falling ``order``."""
     import numpy as np
 
     found = ranked.found
-    chosen: list[_Chosen] = []
     told: set[int] = set()  # turns that a chosen item rests on
     for at in np.argsort(-order, kind="stable").tolist():
         for row in _faces(found, ranked.items, at, kind):
@@ -308,12 +339,8 @@ def _choose(
             if told.isdisjoint(sources):
                 told.update(sources)
                 face: Kind = "unit" if found.is_unit[row] else "turn"
-                chance = float(ranked.chances[at])
-                chosen.append(_Chosen(int(found.ids[row]), face, chance, row, at))
+                yield _Chosen(int(found.ids[row]), face, float(ranked.chances[at]), row, at)
                 break
-        if len(chosen) == limit:
-            break
-    return chosen
 
 
 def _faces(found: Candidates, items: Table, at: int, kind: Kind | None) -> Iterator[int]:

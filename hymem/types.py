@@ -305,6 +305,7 @@ class Completion:
     cached_tokens: int | None = None
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Texts to unit vectors. ``version`` changes whenever the vectors would."""
 
@@ -371,6 +372,7 @@ class LLM(Protocol):
         ...
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """Cuts the turns of one session into events."""
 
@@ -380,8 +382,10 @@ class Segmenter(Protocol):
         ...
 
 
+@runtime_checkable
 class Extractor(Protocol):
-    """Turns events into Level-1 statements."""
+    """Turns events into Level-1 statements. With a true attribute ``keys_only`` they find turns and
+    are never shown in their place by ``recall``."""
 
     def extract(
         self, events: Sequence[Sequence[Turn]]

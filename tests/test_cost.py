@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -201,7 +205,7 @@ class Anything:
         self._what = what
 
     def complete(self, messages: Any, schema: Any = None) -> Any:
-        if isinstance(self._what, Exception):
+        if isinstance(self._what, BaseException):
             raise self._what
         return self._what
 
@@ -226,20 +230,111 @@ class City(BaseModel):
         RuntimeError(f"api_key={SECRET}"),
         RecursionError("deep"),
         MemoryError("much"),
+        asyncio.CancelledError(SECRET),
+        GeneratorExit(),
+        Completion(None, None, "own"),  # type: ignore[arg-type]
+        Completion("x", 7, "own"),  # type: ignore[arg-type]
+        Completion("x", b"x", "own"),  # type: ignore[arg-type]
+        Completion("x", "x", None),  # type: ignore[arg-type]
+        Completion("x", "x", ["own"]),  # type: ignore[arg-type]
+        Completion(None, None, None, None, None, None),  # type: ignore[arg-type]
+        LLMError("own", spent=5),  # type: ignore[arg-type]
+        LLMError("own", spent=Completion(None, None, None, 50, 50)),  # type: ignore[arg-type]
     ],
     ids=repr,
 )
 def test_a_model_may_raise_or_return_anything(what: Any, store: SQLiteStore) -> None:
     meter = Ledger(store).meter(ANA)
     llm = meter.llm(Anything(what), "light")
-    for call in (
-        lambda: llm.complete(ASK),
-        lambda: llm.complete(ASK, City),
-        lambda: list(llm.stream(ASK)),
-    ):
+    calls: list[Any] = [lambda: llm.complete(ASK), lambda: llm.complete(ASK, City)]
+    if not isinstance(what, GeneratorExit):  # of a stream, it is its own close
+        calls.append(lambda: list(llm.stream(ASK)))
+    for call in calls:
         with pytest.raises(LLMError, match="own") as caught:
             call()
         assert SECRET not in "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+
+
+class StreamsAtOnce(Anything):
+    """Its ``stream`` is no generator, so that it raises before the first piece is asked for."""
+
+    def stream(self, messages: Any) -> Any:
+        return self.complete(messages)
+
+
+@pytest.mark.parametrize(
+    "what", [RuntimeError(f"key {SECRET}"), KeyError(SECRET), None, 7], ids=repr
+)
+def test_a_stream_may_fail_before_it_begins(what: Any) -> None:
+    model = StreamsAtOnce(what)
+    model.api_key = SECRET  # type: ignore[attr-defined]
+    with HyMem(":memory:", llm=model) as memory, pytest.raises(LLMError) as caught:
+        list(memory.chat_stream("Hello", user_id="ana"))
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", [None, 7, ["own"], b"own", KeyError(SECRET)], ids=repr)
+def test_a_model_without_a_name_is_told(name: Any, store: SQLiteStore) -> None:
+    class Odd(Anything):
+        @property
+        def model(self) -> Any:  # type: ignore[override]
+            if isinstance(name, Exception):
+                raise name
+            return name
+
+    for budget in (Budget(), Budget(usd=1.0), Budget(tokens=100)):
+        llm = Ledger(store).meter(ANA, budget).llm(Odd(Completion("x", "x", "own")), "light")
+        for call in (llm.complete, llm.stream):
+            with pytest.raises(LLMError, match="Odd") as caught:
+                call(ASK)
+            assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_unchecked_values_are_checked_and_paid_for(store: SQLiteStore) -> None:
+    meter = Ledger(store).meter(ANA)
+    for bad in (
+        City.model_construct(city=7),
+        City.model_construct(),
+    ):
+        llm = meter.llm(Anything(Completion(bad, "x", "own", 5, 1, 0)), "light")
+        with pytest.raises(LLMOutputError, match="City"):
+            llm.complete(ASK, City)
+    assert (meter.usage.calls, meter.usage.input_tokens) == (2, 10)
+    good = Anything(Completion(City(city="Lyon"), "x", "own"))
+    assert meter.llm(good, "light").complete(ASK, City).value == City(city="Lyon")
+    broken = Anything(Completion(City(city="\ud800"), "x", "own"))
+    assert meter.llm(broken, "light").complete(ASK, City).value == City(city="\ufffd")
+
+
+def test_no_reply_holds_what_no_file_can() -> None:
+    class Broken(Anything):
+        model = "own\udc00"
+
+        def stream(self, messages: Any) -> Any:
+            yield "a\ud800"
+            yield self.complete(messages)
+
+    reply = Completion("a\ud800", "a\ud800", "own\udc00", 1, 1, 0)
+    with HyMem(":memory:", llm=Broken(reply)) as memory:
+        chat = memory.chat("Hello", user_id="ana")
+        assert (chat.text, chat.model) == ("a\ufffd", "own\ufffd")
+        assert "".join(memory.chat_stream("Hello", user_id="ana")) == "a\ufffd"
+        (row,) = memory.costs(user_id="ana", by=("model",))
+        assert (row["model"], row["calls"]) == ("own\ufffd", 2)
+
+
+def test_a_stream_without_an_end_is_counted_by_what_it_said(store: SQLiteStore) -> None:
+    class Endless(Anything):
+        def stream(self, messages: Any) -> Any:
+            yield "In Lyon."
+            if self._what:
+                raise self._what
+
+    for failure in (None, RuntimeError("no"), LLMError("own")):
+        meter = Ledger(store).meter(ANA)
+        with nullcontext() if failure is None else pytest.raises(LLMError):
+            list(meter.llm(Endless(failure), "light").stream(ASK))
+        assert (meter.usage.output_tokens, meter.usage.estimated) == (3, True)
 
 
 def test_a_value_outside_the_schema_is_no_reply(store: SQLiteStore) -> None:
@@ -389,6 +484,76 @@ def test_a_cap_stops_the_call_that_would_pass_it(
     with pytest.raises(BudgetError, match="cap of"):
         next(iter(metered.stream(ASK)))
     assert server.calls == 2
+
+
+class Slow:
+    """Takes its time, and a thousand tokens each way."""
+
+    model = "test-model"
+
+    def __init__(self, failure: LLMError | None = None) -> None:
+        self.failure = failure
+        self.calls = 0
+
+    def complete(self, messages: Any, schema: Any = None) -> Completion:
+        self.calls += 1
+        time.sleep(0.2)
+        if self.failure:
+            raise self.failure
+        return Completion("Yes.", "Yes.", self.model, 1000, 1000, 0)
+
+    def stream(self, messages: Any) -> Iterator[str | Completion]:
+        yield "Yes."
+        yield self.complete(messages)
+
+
+@pytest.mark.parametrize("budget", [Budget(tokens=2500), Budget(usd=0.006)])
+@pytest.mark.parametrize("way", ["chat", "stream"])
+def test_calls_at_once_pass_no_cap_together(budget: Budget, way: str) -> None:
+    llm, config = Slow(), Config(scope_budget=budget)
+    with HyMem(":memory:", llm=llm, config=config, prices=PRICES, background=False) as memory:
+
+        def call(_: int) -> str:
+            try:
+                if way == "chat":
+                    return memory.chat("Hello", user_id="ana").text
+                return "".join(memory.chat_stream("Hello", user_id="ana"))
+            except BudgetError:
+                return ""
+
+        with ThreadPoolExecutor(30) as pool:
+            replies = list(pool.map(call, range(30)))
+        (row,) = memory.costs(user_id="ana")
+        assert llm.calls == row["calls"] == sum(map(bool, replies))
+        # as one after the other: only the last call's reply may pass the cap
+        assert 1 <= row["calls"] <= 2
+        assert memory.chat("Hello", user_id="ben").text == "Yes."
+
+
+def test_one_request_passes_no_cap_of_its_own_by_calls_at_once(store: SQLiteStore) -> None:
+    llm, meter = Slow(), Ledger(store).meter(None, Budget(tokens=6000))
+    metered = meter.llm(llm, "extract")
+    with ThreadPoolExecutor(12) as pool:
+        calls = [pool.submit(metered.complete, ASK) for _ in range(12)]
+    assert sum(isinstance(call.exception(), BudgetError) for call in calls) == 12 - llm.calls
+    assert 3 <= llm.calls <= 4
+
+
+def test_calls_that_have_ended_hold_nothing(store: SQLiteStore) -> None:
+    failing, ledger = Slow(LLMError("no")), Ledger(store)
+    for _ in range(3):
+        with pytest.raises(LLMError, match="no"):
+            ledger.meter(ANA, Budget(), Budget(tokens=100)).llm(failing, "chat").complete(ASK)
+    metered = ledger.meter(ANA, Budget(), Budget(tokens=100)).llm(Slow(), "chat")
+    metered.stream(ASK)  # never begun
+    left = metered.stream(ASK)
+    assert next(left) == "Yes."
+    with pytest.raises(BudgetError, match="together with those under way"):
+        metered.complete(ASK)
+    del left  # dropped by its reader
+    gc.collect()
+    assert ledger.holds.of_scope(ANA) == []
+    metered.complete(ASK)
 
 
 def test_scope_budget_counts_earlier_requests_of_that_scope_alone(

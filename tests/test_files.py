@@ -198,3 +198,17 @@ def test_nothing_is_written_in_the_place_of_a_databases_log(
         memory.backup(beside)
     assert (beside.read_bytes() if beside.exists() else None) == before
     memory.export(tmp_path / f"free{ending}", user_id="ana")  # the log of nothing
+
+
+@ON_POSIX
+def test_a_backup_replaces_no_device_and_follows_links(memory: HyMem, tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "latest.db"
+    os.mkfifo(pipe)
+    link.symlink_to(tmp_path / "m.db")
+    with pytest.raises(StoreError, match="no file that could be replaced"):
+        memory.backup(pipe)
+    with pytest.raises(StoreError, match="a database in use"):
+        memory.backup(link)
+    memory.delete_all(user_id="ben")
+    memory.add("one more", user_id="ana")
+    assert len(memory.get_all(user_id="ana")) >= 301

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import SCOPE, TALK, add_unit, encoder, new_store
 
+from hymem import HyMem
 from hymem.context import ELLIPSIS
 from hymem.deep import raw_context
+from hymem.offline import OfflineExtractor
 from hymem.recall import NOT_FOUND_NOTE, recall
 from hymem.retrieve import Retriever
 from hymem.stores.sqlite import SQLiteStore
@@ -33,7 +35,7 @@ def talk() -> Iterator[tuple[SQLiteStore, list[int]]]:
 
 def ask(store: SQLiteStore, question: str, config: Config | None = None, **options: Any) -> Any:
     config = config or Config()
-    retriever = Retriever(store, encoder(), config)
+    retriever = Retriever(store, encoder(), config, shows_units=options.pop("shows_units", False))
     options = {"max_tokens": 1000, "now": NOW} | options
     return recall(store, retriever, config, SCOPE, question, **options)
 
@@ -177,6 +179,76 @@ def test_raw_turns_are_shown_unless_they_are_no_keys() -> None:
         assert {item.kind for item in ask(store, "Ben's cello?", config).block.used} == {"turn"}
         config = replace(config, raw_keys=False)
         assert {item.kind for item in ask(store, "Ben's cello?", config).block.used} == {"unit"}
+
+
+def short_units(store: SQLiteStore, ids: list[int]) -> SQLiteStore:
+    """``store`` with a unit of few words for each turn."""
+    for place, (_, _, speaker, text) in enumerate(TALK):
+        add_unit(store, f"{speaker}: {' '.join(text.split()[:6])}", [ids[place]])
+    return store
+
+
+UNITS = short_units(*new_store())
+
+
+@given(st.integers(1, 600), st.integers(1, 600), st.sampled_from(["Ben's cello?", "Lyon", "thx!"]))
+def test_a_larger_budget_tells_what_a_smaller_one_told_by_units(
+    one: int, other: int, text: str
+) -> None:
+    told = []
+    for budget in sorted((one, other)):
+        block = ask(UNITS, text, Config(deep=False), max_tokens=budget, shows_units=True).block
+        assert block.tokens == count_tokens(block.text) <= budget
+        sources = [
+            turn
+            for item in block.used
+            for turn in (item.source_turns if isinstance(item, Hit) else (item.id,))
+        ]
+        assert len(sources) == len(set(sources))  # never a unit beside its turn
+        told.append(set(sources))
+    assert told[0] <= told[1]
+
+
+def test_where_a_turn_does_not_fit_a_unit_tells_it() -> None:
+    def kinds(config: Config, shows_units: bool) -> set[str]:
+        blocks = [
+            ask(UNITS, "Ben's cello?", config, max_tokens=budget, shows_units=shows_units).block
+            for budget in range(40, 200, 3)
+        ]
+        return {item.kind for block in blocks for item in block.used if isinstance(item, Hit)}
+
+    assert kinds(Config(deep=False), True) == {"turn", "unit"}
+    assert kinds(Config(deep=False), False) == {"turn"}
+    assert kinds(Config(light=False), True) == {"turn"}
+
+
+def test_a_unit_that_also_rests_on_a_turn_that_is_shown_is_not() -> None:
+    store, ids = new_store()
+    with store:
+        add_unit(store, "Ben's cello.", [ids[5], ids[13], ids[7]])
+        for budget in range(40, 200):
+            options = {"max_tokens": budget, "shows_units": True}
+            used = ask(store, "Ben's cello?", Config(deep=False), **options).block.used
+            if units := [item for item in used if item.kind == "unit"]:
+                turns = {item.id for item in used if item.kind == "turn"}
+                assert turns.isdisjoint(units[0].source_turns)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_rule_made_units_are_never_shown_those_of_an_extractor_of_ones_own_may_be(
+    own: bool,
+) -> None:
+    class Heads(OfflineExtractor):
+        keys_only = False
+
+    extractor = Heads() if own else None
+    config = Config(deep=False)
+    with HyMem(":memory:", llm=None, extractor=extractor, background=False, config=config) as said:
+        text = "My sister Carla asked for the recipe. It took a while. I bought a cello on Monday."
+        said.add([{"role": "user", "content": text}], user_id="ben", wait=True)
+        blocks = [said.recall("cello?", user_id="ben", max_tokens=size) for size in range(15, 80)]
+    kinds = {hit.kind for block in blocks for hit in block.evidence}
+    assert ("unit" in kinds) == own
 
 
 def test_deep_reads_the_passage_around_a_hit(talk: Any) -> None:

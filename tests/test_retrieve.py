@@ -188,7 +188,6 @@ def candidates(
         ids=np.arange(1, n + m + 1),
         is_unit=np.arange(n + m) >= n,
         dense=np.array([*dense, *(unit[0] for unit in units)], np.float32),
-        dense_window=np.array([*dense, *(unit[0] for unit in units)], np.float32),
         lexical=np.array([*lexical, *(unit[1] for unit in units)], np.float32),
         late=np.zeros(n + m, np.float32),
         late_window=np.zeros(n + m, np.float32),

@@ -40,7 +40,7 @@ def test_chances_are_probabilities_in_the_order_of_scores(
 
 
 def test_what_is_needed_is_one_line_where_one_stands_out() -> None:
-    assert needed([0.9, *[0.0001] * 50]) == 1
+    assert needed([0.9, *[0.00001] * 50]) == 1
     assert needed([0.3] * 10) > 5
     assert needed([]) == 0
     assert needed([0.0]) == 1

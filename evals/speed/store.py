@@ -24,9 +24,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hymem.stores.base import NewTurn
+from hymem.features import SAMPLE
+from hymem.retrieve import CANDIDATES
+from hymem.stores.base import AskedTokens, NewTurn
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Encoder, Scope
+from snn_encoder import SpikingEncoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 
 QUERIES = 200
 BATCH = 2048
-LIMIT, RADIUS = 64, 2
 OTHER_SCOPES = 10_000
 SCOPE = Scope("speed")
 
@@ -44,10 +46,12 @@ start = time.perf_counter()
 import numpy as np
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Scope
-path, name, version, dim, query = sys.argv[1:]
-store = SQLiteStore(path, encoder_name=name, encoder_version=version, dim=int(dim))
+path, name, version, dim, vocabulary, query = sys.argv[1:]
+store = SQLiteStore(
+    path, encoder_name=name, encoder_version=version, dim=int(dim), vocabulary=vocabulary
+)
 vector = np.fromfile(query, np.float32)
-found = store.candidates(Scope("speed"), vector, "where did we meet last summer", 64, radius=2)
+found = store.candidates(Scope("speed"), vector, "where did we meet last summer", 128, radius=2)
 assert len(found.ids)
 print(time.perf_counter() - start)
 """
@@ -100,6 +104,7 @@ class Bench:
     def __init__(self, path: Path, encoder: Encoder, texts: Iterator[str]) -> None:
         self.path = path
         self.encoder = encoder
+        self.coder = SpikingEncoder.from_pretrained("small")  # of the texts' tokens
         self.queries = list(islice(texts, QUERIES))
         self.texts = texts
         self.vectors = self.encode(self.queries)
@@ -114,6 +119,7 @@ class Bench:
             encoder_name=self.encoder.name,
             encoder_version=self.encoder.version,
             dim=self.encoder.dim,
+            vocabulary=self.coder.vocabulary,
         )
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -164,7 +170,7 @@ class Bench:
         if len(texts) < count:
             raise SystemExit("--texts holds too few lines for the largest size")
         vectors = self.encode(texts)
-        turns = [new_turn(text, vectors[i : i + 1], i) for i, text in enumerate(texts)]
+        turns = self.new_turns(texts, vectors)
         start = time.perf_counter()
         self.store.add_turns(SCOPE, turns)
         self.seconds += time.perf_counter() - start
@@ -178,11 +184,30 @@ class Bench:
         vectors = self.encode(texts)
         self.stored.append(vectors.astype(np.float16))
         self.added += len(texts)
-        turns = [new_turn(text, vectors[i : i + 1], i) for i, text in enumerate(texts)]
+        turns = self.new_turns(texts, vectors)
         return self.times(lambda i: self.store.add_turns(SCOPE, turns[i : i + 1]))
 
+    def new_turns(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> list[NewTurn]:
+        ids = self.coder.token_ids(texts)
+        return [
+            NewTurn(
+                role="user",
+                speaker="user",
+                text=text,
+                lexical=f"user {text}",
+                tokens=len(ids[number]),
+                vectors=vectors[number : number + 1],
+                token_ids=ids[number : number + 1],
+                session_id=f"session {number // 20}",
+            )
+            for number, text in enumerate(texts)
+        ]
+
     def search(self, vector: NDArray[np.float32] | None, query: str) -> object:
-        return self.store.candidates(SCOPE, vector, query, LIMIT, radius=RADIUS)
+        """As ``HyMem.search`` asks for it."""
+        (ids,) = self.coder.token_ids([query])
+        tokens = AskedTokens(ids, self.coder.token_weights(ids), self.coder.token_codes)
+        return self.store.candidates(SCOPE, vector, query, CANDIDATES, tokens=tokens, sample=SAMPLE)
 
     def times(
         self, work: Callable[[int], object], clock: Callable[[], float] = time.perf_counter
@@ -217,7 +242,7 @@ class Bench:
         self.vectors[0].tofile(query)
         encoder = self.encoder
         command = [sys.executable, "-c", FIRST_SEARCH, str(self.path), encoder.name]
-        command += [encoder.version, str(encoder.dim), str(query)]
+        command += [encoder.version, str(encoder.dim), self.coder.vocabulary, str(query)]
         spent = [float(subprocess.check_output(command, text=True)) for _ in range(3)]
         query.unlink()
         return sorted(spent)[1]
@@ -233,22 +258,10 @@ class Bench:
         before = measure()
         texts = list(islice(self.texts, 5))
         vectors = self.encode(texts)
-        turns = [new_turn(text, vectors[i : i + 1], i) for i, text in enumerate(texts)]
+        turns = self.new_turns(texts, vectors)
         for number in range(OTHER_SCOPES):
             self.store.add_turns(Scope(f"other {number}"), turns)
         return before, measure()
-
-
-def new_turn(text: str, vectors: NDArray[np.float32], number: int) -> NewTurn:
-    return NewTurn(
-        role="user",
-        speaker="user",
-        text=text,
-        lexical=f"user {text}",
-        tokens=len(text.split()),
-        vectors=vectors,
-        session_id=f"session {number // 20}",
-    )
 
 
 def exact_neighbours(
@@ -298,8 +311,6 @@ def main() -> None:
     if arguments.vectors:
         encoder = Precomputed(arguments.vectors)
     else:
-        from snn_encoder import SpikingEncoder
-
         encoder = SpikingEncoder.from_pretrained("small")
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:

@@ -184,7 +184,7 @@ def _strict(text: str, start: int) -> tuple[Any, int]:
     """The JSON object that begins at ``start`` and the index after it; ``None`` if none does."""
     try:
         value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
-        return _clean(value), end
+        return clean_value(value), end
     except (ValueError, RecursionError):
         return None, 0
 
@@ -215,19 +215,19 @@ def _mended(text: str) -> dict[Any, Any] | None:
         (ast.literal_eval, text),
     ):
         try:
-            value = _clean(load(meant))
+            value = clean_value(load(meant))
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
         return value if isinstance(value, dict) else None
     return None
 
 
-def _clean(value: Any) -> Any:
+def clean_value(value: Any) -> Any:
     """The value with no lone surrogate in its texts, which no file can hold."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [_clean(one) for one in value]
+        return [clean_value(one) for one in value]
     if isinstance(value, dict):
-        return {key: _clean(one) for key, one in value.items()}
+        return {key: clean_value(one) for key, one in value.items()}
     return value

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
+from typing import ClassVar
 
 from hymem.dates import DateSpan, may_hold_a_date, named, with_dates
 from hymem.offline.facts import changing_fact
@@ -30,12 +31,14 @@ class OfflineExtractor:
 
     ``min_weight``: what a sentence must weigh (``sentences.weight``) to be kept.
     ``per_turn``: statements of an ordinary turn, at most; long turns may have one more for every
-    ``chars_per_more`` characters.
+    ``chars_per_more`` characters. ``keys_only``: ``recall`` shows the turns, not these statements.
     """
 
     min_weight: int = 3
     per_turn: int = 2
     chars_per_more: int = 600
+    # What picked sentences tell, their turns tell too.
+    keys_only: ClassVar[bool] = True
 
     def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
         """One list of statements per event; ``sources`` are indices into the event's turns."""

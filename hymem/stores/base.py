@@ -168,7 +168,6 @@ class Candidates:
     ids: NDArray[np.int64]  # [n] item ids
     is_unit: NDArray[np.bool_]  # [n]
     dense: NDArray[np.float32]  # [n] best cosine over the item's keys, -1..1
-    dense_window: NDArray[np.float32]  # [n] mean of ``dense`` over the window
     lexical: NDArray[np.float32]  # [n] BM25 with this scope's statistics, 0 without a common term
     late: NDArray[np.float32]  # [n] MaxSim of the item, 0..1
     late_window: NDArray[np.float32]  # [n] MaxSim of the item with its neighbours, >= late

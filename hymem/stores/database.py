@@ -12,7 +12,7 @@ from datetime import tzinfo
 
 from hymem import forks
 from hymem.errors import HyMemError, StoreClosedError, StoreError
-from hymem.files import RawFile, is_companion, replacing
+from hymem.files import RawFile, is_companion, is_special, replacing
 from hymem.stores.schema import check_head, migrate
 
 BUSY_MS = 30_000
@@ -138,8 +138,11 @@ class Database:
         """Copy the live database to ``path``, which is replaced only when the copy is complete.
 
         Raises ``StoreError``, also for a database in use: its log would be read into the copy."""
+        path = os.path.realpath(path)  # as it is what would be replaced
         if is_companion(path):
             raise StoreError(f"{path} belongs to a database; name another file for the backup")
+        if is_special(path):
+            raise StoreError(f"{path} is no file that could be replaced; name one for the backup")
         if os.path.exists(f"{path}-wal"):
             raise StoreError(
                 f"{path} is a database in use, or was not closed properly ({path}-wal lies beside "

@@ -303,16 +303,12 @@ class ScopeIndex:
         window = matches.tokens[:, place]
         for turns in around.T:
             window = np.maximum(window, matches.tokens[:, turns])
-        beside = near[:, [0, 2]] >= 0
-        mean = matches.dense[place] + (matches.dense[around[:, [0, 2]]] * beside).sum(axis=1)
-        mean /= 1 + beside.sum(axis=1)
         flat, _ = self.sources.gather(rows)
         ends = np.cumsum(self.sources.count.view[rows])
         return Candidates(
             ids=self.id.view[rows],
             is_unit=self.is_unit.view[rows],
             dense=matches.dense[place],
-            dense_window=mean,
             lexical=matches.lexical[place],
             late=weighted(matches.tokens[:, place], matches.weights),
             late_window=weighted(window, matches.weights),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from types import SimpleNamespace
 from typing import Any
@@ -132,7 +133,7 @@ class Anything:
         self._what = what
 
     def encode(self, texts: Any = None, **options: Any) -> Any:
-        if isinstance(self._what, Exception):
+        if isinstance(self._what, BaseException):
             raise self._what
         return self._what
 
@@ -160,6 +161,8 @@ class Anything:
         RuntimeError(f"Bearer {SECRET}"),
         MemoryError("much"),
         StopIteration("over"),
+        asyncio.CancelledError(SECRET),
+        GeneratorExit(),
     ],
     ids=repr,
 )
