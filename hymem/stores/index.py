@@ -297,8 +297,12 @@ class ScopeIndex:
         """``near``: the rows' windows; ``found``: numbers of the passages that were found;
         ``drawn``: the rows of the sample."""
         every = _sorted(np.concatenate([rows, near[near >= 0]]))
-        matches = self.passages.match(every, found, asked)
         place = np.searchsorted(every, rows)
+        beside = np.ones(len(every), np.bool_)
+        beside[place] = False
+        matches = self.passages.match(every, found, asked, beside)
+        sample = np.zeros(len(rows), np.bool_)
+        sample[np.searchsorted(rows, drawn)] = True
         around = np.where(near >= 0, np.searchsorted(every, near), place[:, None])
         window = matches.tokens[:, place]
         for turns in around.T:
@@ -324,7 +328,7 @@ class ScopeIndex:
             passages=matches.passages.take(place),
             lexical_max=0.0 if asked.words is None else float(asked.words.weights.sum()),
             turns_total=self.turns_total,
-            sample=np.isin(rows, drawn),
+            sample=sample,
         )
 
     def _row(self, item_id: int) -> int | None:

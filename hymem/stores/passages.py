@@ -218,23 +218,27 @@ class PassageIndex:
             wanted = min(wanted * 4, total)
         return np.zeros(0, np.int64)
 
-    def match(self, rows: Ints, found: Ints, asked: Asked) -> Matches:
+    def match(self, rows: Ints, found: Ints, asked: Asked, beside: Mask | None = None) -> Matches:
         """How well these rows match, looking at the passages in ``found`` (sorted) and at some
-        more where a row has none there."""
+        more where a row has none there. Of those that only stand ``beside`` others
+        (``bool[rows]``) the tokens alone are matched."""
         numbers, owner = self._looked_at(rows, found)
-        dense = words = total = np.zeros(len(numbers), np.float32)
+        some = slice(None) if beside is None else np.flatnonzero(~beside[owner])
+        dense, words = np.zeros((2, len(numbers)), np.float32)
         best, weights = np.zeros((0, len(rows)), np.float32), np.zeros(0, np.float32)
+        total = np.zeros(len(numbers), np.float32)
         if asked.vector is not None:
-            dense = total = self.dense.scores(asked.vector, numbers)
+            dense[some] = self.dense.scores(asked.vector, numbers[some])
+            total += dense
         if asked.words is not None:
-            words = self.lexical.scores(asked.words, numbers)
-            total = total + words / max(float(asked.words.weights.sum()), 1e-6)
+            words[some] = self.lexical.scores(asked.words, numbers[some])
+            total += words / max(float(asked.words.weights.sum()), 1e-6)
         if asked.tokens is not None:
             weights = self.late.weights(asked.tokens.ids) * asked.tokens.weights
             counts, ids = self.late.of(numbers)
             best = best_matches(asked.tokens.ids, ids, counts, asked.tokens.codes)
             late = weighted(best, weights)
-            total = total + late
+            total += late
             best = _of_best(best, late, owner, len(rows))
         length = _of_best(self.length.view[numbers][None], total, owner, len(rows))
         of_each = self.of.count.view[rows]
