@@ -69,7 +69,8 @@ class Connection:
     ``concurrency``: calls at once, of either kind of ``hymem.llm.slots``; ``None`` for any number.
     ``limit``: bytes of a reply. Everything is made when it is first needed.
 
-    Raises ``InputError`` for numbers that cannot be.
+    Raises ``InputError`` for numbers that cannot be, and for a ``base_url`` that is no web address
+    or has a query, which would stand in logs.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Connection:
         check_seconds(timeout if deadline is None else deadline, "deadline")
         check_count(max_retries, "max_retries", least=0)
         check_count(1 if concurrency is None else concurrency, "concurrency", least=1)
+        if base_url is not None:
+            _address(base_url, api_key)  # a bad one is told here, not at the first call
         self._given = base_url, api_key
         self._timeout, self._max_retries = timeout, max_retries
         self._deadline = ATTEMPTS_PER_CALL * timeout if deadline is None else deadline
@@ -210,14 +213,22 @@ class Connection:
 
 
 def _address(url: str, key: str | None) -> _Address:
-    """Name and password leave the URL, which stands in logs and errors, for a header."""
+    """Name and password leave the URL, which stands in logs and errors, for a header. A query may
+    be a key, and is refused: paths are added behind it. Neither is shown."""
     try:
-        parts = urlsplit(url)
-        given, _, host = parts.netloc.rpartition("@")
+        parts = urlsplit(url) if isinstance(url, str) else None
     except ValueError:
-        raise InputError("base_url is no web address, such as http://localhost:11434/v1") from None
+        parts = None
+    if parts is None:
+        raise InputError("base_url is no web address, such as http://localhost:11434/v1")
+    if parts.query or parts.fragment:
+        raise InputError(
+            "base_url has a query or a fragment (what follows ? or #); leave it out, and pass a "
+            "key as api_key"
+        )
+    given, _, host = parts.netloc.rpartition("@")
     path = parts.path.rstrip("/") + "/"
-    plain = urlunsplit((parts.scheme, host, path, parts.query, parts.fragment))
+    plain = urlunsplit((parts.scheme, host, path, "", ""))
     if not given:
         # Local servers want no key, but the SDK wants one.
         return _Address(plain, key or "none", {}, (key,) if key else ())

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 class Arrivals(Generic[T]):
     """Items as they come in over the network, whether or not they are taken: a reader who pauses
-    keeps no connection, and no slot, waiting.
+    keeps no connection, and no slot, for longer than the items take to come.
 
     ``start``: begins the work, which puts each item by the function that it is given, and returns
     its future, whose result is ``None`` or the error that ended it. Nothing begins before the first

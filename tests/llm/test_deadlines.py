@@ -101,6 +101,18 @@ def test_readers_that_stop_reading_keep_nobody_waiting(server: OpenAIServer) -> 
     assert done.text == "She moved to Lyon in March."  # type: ignore[union-attr]
 
 
+def test_unread_streams_without_end_hold_slots_until_their_deadline(server: OpenAIServer) -> None:
+    server.answer = lambda body: drip(_STREAMING, _PIECE) if body.get("stream") else Say("ok")
+    llm = chat(server, concurrency=2, timeout=5.0, deadline=1.5)
+    unread = [llm.stream(ASK) for _ in range(2)]
+    assert [next(stream) for stream in unread] == ["x", "x"]
+    llm._connection._deadline = 20.0  # of the calls after them
+    assert llm.complete(ASK).value == "ok"
+    for stream in unread:
+        with pytest.raises(LLMError, match="broke off"):
+            list(stream)
+
+
 def test_extraction_and_chats_have_slots_of_their_own(server: OpenAIServer) -> None:
     server.answer = lambda body: Hang(3.0) if "slow" in str(body) else Say("ok")
     llm = chat(server, concurrency=1, deadline=20.0)

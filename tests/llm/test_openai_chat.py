@@ -306,3 +306,27 @@ def test_an_address_that_is_none_is_refused() -> None:
     for odd in ("localhost:11434", "ftp://host/v1", "http://", "http://no such host/v1"):
         with pytest.raises(LLMError):
             OpenAIChat("m", base_url=odd, max_retries=0).complete(ASK)
+
+
+@pytest.mark.parametrize("end", ["?key=sk-very-secret-key-1", "/?a=b", "#sk-very-secret-key-1"])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_query_in_base_url_is_refused_and_not_shown(
+    end: str,
+    given: bool,
+    server: OpenAIServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    url = server.url + end
+    caplog.set_level("DEBUG")
+    if not given:
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(InputError, match="pass a key as api_key") as caught:
+        OpenAIChat("m", base_url=url if given else None).complete(ASK)
+    assert "very-secret" not in str(caught.value) + caplog.text
+    assert server.calls == 0
+
+
+def test_a_base_url_that_is_no_string_is_refused() -> None:
+    with pytest.raises(InputError, match="no web address"):
+        OpenAIChat("m", base_url=7)  # type: ignore[arg-type]
