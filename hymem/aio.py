@@ -1,27 +1,35 @@
 """``AsyncHyMem``: the same memory for asyncio applications.
 
 There is one implementation, the synchronous one. Each call runs on a worker thread, so the event
-loop is never blocked by the disk, by numpy or by a model's answer.
+loop is never blocked by the disk, by numpy or by a model's answer. Calls that wait for a model, or
+take long, have threads of their own, so that they keep no other call waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from hymem.cost import MeteredEncoder
 from hymem.errors import StoreClosedError
 from hymem.memory import HyMem
+from hymem.pool import Pool
+from hymem.turns import Turns
 from hymem.types import Config, Encoder
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Reads and writes are quick and share the processors, but for those that wait for a remote encoder.
+QUICK_THREADS, REMOTE_THREADS = 8, 32
 # Enough for the requests of a busy chat server to wait for their models side by side.
-THREADS = 32
+LONG_THREADS = 64
+_LONG = {"flush", "delete_all", "delete_user", "export", "import_", "backup", "compact"}
+# They come in crowds, which must not compute all at once.
+_MODEL = {"ask", "chat", "chat_stream"}
+COMPUTING = 2
 _END: Any = object()
 
 
@@ -31,7 +39,11 @@ def _twin(
     """The awaitable twin of a method: same name, arguments, result, errors and docstring."""
 
     async def call(self: AsyncHyMem, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._run(functools.partial(method, self._memory, *args, **kwargs))
+        work = functools.partial(method, self._memory, *args, **kwargs)
+        if method.__name__ in _MODEL:
+            return await self._ask_model(work)
+        long = method.__name__ in _LONG or bool(kwargs.get("wait") or kwargs.get("deep"))
+        return await self._run(work, self._long if long else self._quick)
 
     functools.update_wrapper(call, method)
     return call
@@ -51,7 +63,10 @@ class AsyncHyMem:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._memory = HyMem(*args, **kwargs)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="hymem-async")
+        remote = isinstance(self._memory.encoder, MeteredEncoder)
+        self._quick = Pool(REMOTE_THREADS if remote else QUICK_THREADS, "hymem-async")
+        self._long = Pool(LONG_THREADS, "hymem-async-long")
+        self._turns = Turns(COMPUTING)
         self._closed = False
 
     @property
@@ -88,21 +103,22 @@ class AsyncHyMem:
 
     @functools.wraps(HyMem.chat_stream)
     async def chat_stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[str]:
-        pieces: Any = await self._run(functools.partial(self._memory.chat_stream, *args, **kwargs))
+        work = functools.partial(self._memory.chat_stream, *args, **kwargs)
+        pieces: Any = await self._ask_model(work)
         try:
-            while (piece := await self._run(functools.partial(next, pieces, _END))) is not _END:
+            read = functools.partial(next, pieces, _END)
+            while (piece := await self._ask_model(read)) is not _END:
                 yield piece
         finally:
             # A reader who leaves or is cancelled frees the model at once, also while a thread waits
-            # for the next piece. Not on the threads of the calls, all of which may be waiting.
-            await asyncio.shield(asyncio.to_thread(pieces.close))
+            # for the next piece.
+            await asyncio.shield(_on(self._quick, pieces.close))
 
     async def close(self) -> None:
         """As ``HyMem.close``."""
         self._closed = True
-        # Not on the threads of the calls, all of which may be waiting for a model.
-        await asyncio.to_thread(self._memory.close)
-        self._threads.shutdown(wait=False)
+        # Not on the threads of the calls, all of which may be waiting.
+        await _on(Pool(1, "hymem-close"), self._memory.close)
 
     async def __aenter__(self) -> AsyncHyMem:
         return self
@@ -110,10 +126,18 @@ class AsyncHyMem:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _run(self, call: Callable[[], R]) -> R:
+    async def _ask_model(self, call: Callable[[], R]) -> R:
+        def in_turn() -> R:
+            with self._turns.taken():
+                return call()
+
+        return await self._run(in_turn, self._long)
+
+    async def _run(self, call: Callable[[], R], pool: Pool) -> R:
         if self._closed:
             raise StoreClosedError
-        # As asyncio.to_thread: the caller's context variables are seen on the thread too.
-        context = contextvars.copy_context()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, context.run, call)
+        return await _on(pool, call)
+
+
+async def _on(pool: Pool, call: Callable[[], R]) -> R:
+    return await asyncio.wrap_future(pool.submit(call))

@@ -31,6 +31,7 @@ from hymem.outputs import checked_completion, checked_name, checked_spent
 from hymem.prices import Prices
 from hymem.redact import FOREIGN, as_ours, guarded, secrets_of
 from hymem.tokens import reported_count
+from hymem.turns import awaited, waiting
 from hymem.types import LLM, Budget, Completion, Encoder, PaidEncoder, Scope, StageUsage, Usage
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ class MeteredLLM:
     ) -> Completion | LLMError:
         """The model may be anybody's, and raise or return anything."""
         try:
-            with behind_add() if self.behind else nullcontext():
+            with behind_add() if self.behind else nullcontext(), waiting():
                 done: Any = self.inner.complete(messages, schema)
             return checked_completion(done, self.model, schema)
         except FOREIGN as error:
@@ -321,7 +322,7 @@ class MeteredLLM:
         failure: LLMError | None = None
         spent: Completion | None = None
         try:
-            for piece in source:
+            for piece in awaited(source):
                 if isinstance(piece, Completion):
                     whole = checked_completion(piece, self.model, None)
                 else:
@@ -389,7 +390,8 @@ class MeteredEncoder:
         model = checked_name(EncoderError, self.inner)
         with meter.reserved("embed", model, url, texts, replies=False):
             started = time.perf_counter()
-            rows, tokens = self.inner.encode_counted(texts)
+            with waiting():
+                rows, tokens = self.inner.encode_counted(texts)
             done = Completion(None, "", model, tokens, 0, 0)
             if len(texts):
                 meter.record("embed", "none", url, done, texts, time.perf_counter() - started)

@@ -3,8 +3,11 @@
 A fork copies memory, but none of the threads, and files with none of their locks. So before one,
 the uses of SQLite under way are let end and its connections closed, for else the child's SQLite
 would believe in locks that it does not have. Parent and child open new ones when they need them;
-the child also gets new locks, and new threads when there is work for them. Arithmetic is let end
-too: the library behind numpy's matrix products (OpenBLAS) hangs if a fork comes upon it.
+the child also gets new locks, and new threads when there is work for them.
+
+Whatever else is at work is let end too, but for waits: the library behind numpy's matrix products
+(OpenBLAS) hangs if a fork comes upon it, and so does, in the child, a module whose import a fork
+has come upon; numpy and others import when they are called.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-# A fork waits so long for other threads.
+# A fork waits so long for other threads, and then is made all the same.
 CALM_SECONDS = 10.0
 
 
@@ -43,9 +46,15 @@ class _State:
     def __init__(self) -> None:
         self.changed = threading.Condition(threading.RLock())
         self.sqlite: Uses = {}
-        self.arithmetic: Uses = {}
-        self.forks = 0  # being made
+        self.work: Uses = {}
+        self.forking: set[int] = set()  # threads
         self.calm = False
+
+    def wait_for_forks(self) -> None:
+        """Until none is being made, but by this thread: a finalizer may run in the midst of it."""
+        me = threading.get_ident()
+        if me not in self.sqlite and me not in self.work:
+            self.changed.wait_for(lambda: not self.forking - {me})
 
 
 _state = _State()
@@ -71,17 +80,32 @@ def using_sqlite() -> AbstractContextManager[None]:
     return _using(lambda: _state.sqlite)
 
 
-def computing() -> AbstractContextManager[None]:
-    """The same, for arithmetic."""
-    return _using(lambda: _state.arithmetic)
+def working() -> AbstractContextManager[None]:
+    """The same, for everything else that a fork must not come upon."""
+    return _using(lambda: _state.work)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Within this block the thread waits for somebody else, so forks need not wait for it."""
+    thread = threading.get_ident()
+    with _state.changed:
+        around = _state.work.pop(thread, 0)
+        _state.changed.notify_all()
+    try:
+        yield
+    finally:
+        if around:
+            with _state.changed:
+                _state.wait_for_forks()
+                _state.work[thread] = around
 
 
 @contextmanager
 def _using(kind: Callable[[], Uses]) -> Iterator[None]:
     thread = threading.get_ident()
     with _state.changed:
-        if thread not in _state.sqlite and thread not in _state.arithmetic:
-            _state.changed.wait_for(lambda: not _state.forks)
+        _state.wait_for_forks()
         uses = kind()
         uses[thread] = uses.get(thread, 0) + 1
     try:
@@ -92,7 +116,7 @@ def _using(kind: Callable[[], Uses]) -> Iterator[None]:
             around = uses.pop(thread, 1) - 1
             if around:
                 uses[thread] = around
-            elif _state.forks:
+            elif _state.forking:
                 _state.changed.notify_all()
 
 
@@ -103,8 +127,8 @@ def _others(*kinds: Uses) -> bool:
 
 def _before() -> None:
     with _state.changed:
-        _state.forks += 1
-        _state.changed.wait_for(lambda: not _others(_state.sqlite, _state.arithmetic), CALM_SECONDS)
+        _state.forking.add(threading.get_ident())
+        _state.changed.wait_for(lambda: not _others(_state.sqlite, _state.work), CALM_SECONDS)
         _state.calm = not _others(_state.sqlite)
         if _state.calm:
             for one in list(_connected):
@@ -113,8 +137,8 @@ def _before() -> None:
 
 def _in_parent() -> None:
     with _state.changed:
-        _state.forks -= 1
-        _state.calm = _state.calm and _state.forks > 0
+        _state.forking.discard(threading.get_ident())
+        _state.calm = _state.calm and bool(_state.forking)
         _state.changed.notify_all()
 
 
@@ -123,7 +147,7 @@ def _in_child() -> None:
     before, me = _state, threading.get_ident()
     _state = _State()
     _state.sqlite.update(_of(me, before.sqlite))
-    _state.arithmetic.update(_of(me, before.arithmetic))
+    _state.work.update(_of(me, before.work))
     for one in list(_watched):
         one.after_fork(before.calm)
 

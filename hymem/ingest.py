@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hymem.clock import Clock
@@ -36,15 +36,18 @@ from hymem.errors import (
 )
 from hymem.keys import KeyTexts, key_texts, lexical_text, strip_recalled, turn_keys, unit_key
 from hymem.messages import Said, as_utc, clean_text
+from hymem.offline import OfflineExtractor
 from hymem.outputs import checked_ranges, checked_statements
 from hymem.passages import with_text
+from hymem.pool import Pool
 from hymem.redact import tell
 from hymem.resent import OnKnown, resent, source_ids
-from hymem.retry import Outage, event_pause, is_down
+from hymem.retry import Outage, Patience, event_pause, is_down
 from hymem.segment import TopicSegmenter
 from hymem.stores.base import Lease, NewTurn, NewUnit, Store
 from hymem.text import terms
 from hymem.tokens import count_many
+from hymem.turns import Turns, waiting
 from hymem.types import (
     Budget,
     Encoder,
@@ -68,6 +71,8 @@ log = logging.getLogger(__name__)
 TURNS_PER_ENCODING = 2048
 TURNS_PER_SEGMENTATION = 512
 EVENTS_PER_LEASE = 16
+# As many as a model takes calls at once, unless it is told another number.
+SCOPES_AT_ONCE = 8
 # A worker renews its lease while it waits for a model; a killed one's events are free so soon.
 LEASE_SECONDS = 15.0
 POLL_SECONDS = 0.1
@@ -91,6 +96,9 @@ class Ingestor:
     ledger: Ledger
     scope_budget: Budget
     clock: Clock = field(default_factory=Clock)
+    # Scopes are extracted several at once, but compute in turns.
+    pool: Pool = field(default_factory=lambda: Pool(SCOPES_AT_ONCE, "hymem-extract"))
+    turns: Turns = field(default_factory=lambda: Turns(1))
 
     def append(self, scope: Scope, said: Sequence[Said], on_known: OnKnown = "ignore") -> list[int]:
         """Save turns durably and searchably, all of them or, when this raises, none; their ids, in
@@ -160,19 +168,27 @@ class Ingestor:
         failed = {scope: ids for scope in scopes if (ids := self.store.failed(scope))}
         self.embed_missing(scopes, keep_going)
 
-        def each(scopes: Iterable[Scope], work: Callable[[Scope], None]) -> None:
-            for scope in scopes:
-                if outage.certain or not keep_going():
-                    return
-                try:
-                    work(scope)
-                except StoreClosedError:
-                    raise
-                except Exception as error:
-                    log.warning("a scope could not be worked on: %s", error)
-                    broken.append(error)
+        patience = Patience(2 * LEASE_SECONDS)
 
-        each(scopes, lambda scope: self._drain(scope, keep_going, outage))
+        def attempt(work: Callable[[Scope], None], scope: Scope) -> None:
+            if outage.certain or not keep_going():
+                return
+            try:
+                with self.turns.taken():
+                    work(scope)
+            except StoreClosedError:
+                raise
+            except Exception as error:
+                log.warning("a scope could not be worked on: %s", error)
+                broken.append(error)
+
+        def each(scopes: Collection[Scope], work: Callable[[Scope], None]) -> None:
+            if len(scopes) == 1:
+                attempt(work, *scopes)
+            else:
+                self.pool.each(partial(attempt, work), scopes)
+
+        each(scopes, lambda scope: self._drain(scope, keep_going, outage, patience))
         each(failed, lambda scope: self._retry(scope, failed[scope], keep_going, outage))
         self.embed_missing(scopes, keep_going)
         if broken:
@@ -214,14 +230,21 @@ class Ingestor:
         (tokens,) = count_many([text])
         self.store.update_text(scope, item.id, text, lexical, tokens, *(keys or NO_KEYS))
 
-    def _drain(self, scope: Scope, keep_going: Callable[[], bool], outage: Outage) -> None:
-        end = time.monotonic() + 2 * LEASE_SECONDS
-        while keep_going() and time.monotonic() < end:
+    def _drain(
+        self,
+        scope: Scope,
+        keep_going: Callable[[], bool],
+        outage: Outage,
+        patience: Patience,
+    ) -> None:
+        while keep_going():
             self.segment(scope, close=True)
             self.extract(scope, keep_going, outage)
             if outage.certain or not self.store.leased(scope):
                 return
-            time.sleep(POLL_SECONDS)
+            with waiting():
+                if not patience.wait(POLL_SECONDS):
+                    return
 
     def _retry(
         self,
@@ -371,9 +394,10 @@ class Ingestor:
 
     def _asked(self, batch: Sequence[Sequence[Turn]]) -> list[list[Statement] | Exception]:
         try:
-            found = self.extractor.extract(
-                [self._at_home(_without_recalled(turns)) for turns in batch]
-            )
+            events = [self._at_home(_without_recalled(turns)) for turns in batch]
+            # Any other extractor may be waiting for a model.
+            with nullcontext() if isinstance(self.extractor, OfflineExtractor) else waiting():
+                found = self.extractor.extract(events)
             results = list(found)
             if len(results) != len(batch):
                 raise LLMOutputError(f"{len(results)} results for {len(batch)} events")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from hymem.errors import BudgetError, LLMError, PriceError
@@ -43,6 +44,26 @@ class Outage:
     @property
     def certain(self) -> bool:
         return self._in_a_row > 1
+
+
+class Patience:
+    """So many seconds to wait in all; what several threads wait at once counts once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._counted = 0.0  # up to this time, on the monotonic clock
+        self._lock = threading.Lock()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, unless patience is at its end."""
+        with self._lock:
+            if self._left <= 0:
+                return False
+            now = time.monotonic()
+            self._left -= now + seconds - max(now, self._counted)
+            self._counted = now + seconds
+        time.sleep(seconds)
+        return True
 
 
 class Pause:

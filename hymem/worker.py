@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from hymem import forks
 from hymem.errors import StoreClosedError
@@ -27,25 +28,31 @@ class Worker:
     """Runs an ``Ingestor`` behind ``add``. Whatever it leaves undone is durable in the store, and
     the next flush, or the next process, goes on with it.
 
-    What failed is tried again when its time has come: events as the store says, and a model or an
-    encoder that is down after a pause."""
+    It cuts conversations on a thread of its own, and extracts scopes several at once, so that one
+    with a slow model or much to do holds up no other. What failed is tried again when its time has
+    come: events as the store says, and a model or an encoder that is down after a pause."""
 
     def __init__(self, ingestor: Ingestor) -> None:
         self._ingestor = ingestor
         self._fresh: set[Scope] = set()
         self._open: set[Scope] = set()
+        self._extracting: set[Scope] = set()
+        self._again: set[Scope] = set()  # to be extracted once more, for what has come meanwhile
+        self._outage = Outage()
         self._model, self._encoder = Pause(), Pause()
         # On the monotonic clock, when the open events are to be closed, and when to try again.
         self._close_at = self._retry_at = _NEVER
         self._changed = threading.Condition()
         self._stopped = False
         self._thread: threading.Thread | None = None
+        self._at_work: set[int] = set()  # threads that extract
         forks.watch(self)
 
     def after_fork(self, calm: bool) -> None:
         """See ``hymem.forks``. What waits is the parent's to do."""
         self._changed = threading.Condition()
         self._fresh, self._open = set(), set()
+        self._extracting, self._again, self._at_work = set(), set(), set()
         self._close_at = self._retry_at = _NEVER
         self._thread = None
 
@@ -72,18 +79,24 @@ class Worker:
             self._changed.notify_all()
 
     def stop(self, end: float | None = None) -> None:
-        """Finish the batch at hand and end the thread, waiting until ``end`` (by
+        """Finish the batches at hand and end the thread, waiting until ``end`` (by
         ``time.monotonic``) if need be. Safe to call twice."""
         self.ask_to_stop()
-        thread = self._thread
+        thread, me = self._thread, threading.get_ident()
+
+        def left() -> float | None:
+            return None if end is None else max(end - time.monotonic(), 0)
+
         if thread is not None and thread is not threading.current_thread():
-            thread.join(None if end is None else max(end - time.monotonic(), 0))
+            thread.join(left())
+        with self._changed:
+            self._changed.wait_for(lambda: not self._at_work - {me}, left())
 
     def _start(self) -> None:
         if self._thread is None and not self._stopped:
             self._thread = threading.Thread(target=self._run, name="hymem", daemon=True)
             self._thread.start()
-        self._changed.notify()
+        self._changed.notify_all()
 
     def _run(self) -> None:
         while (work := self._next()) is not None:
@@ -129,12 +142,14 @@ class Worker:
     def _process(self, scopes: set[Scope], close: bool) -> None:
         store = self._ingestor.store
         if self._encoder.over:
-            self._encoder.note(not self._ingestor.embed_missing(keep_going=self._going))
+            with self._ingestor.turns.taken():
+                complete = self._ingestor.embed_missing(keep_going=self._going)
+            self._encoder.note(not complete)
         for scope in scopes:
             self._attempt(scope, lambda scope: self._ingestor.segment(scope, close=close))
         if self._model.over:
             waiting = scopes if self._model.until is None else store.unfinished()
-            self._model.note(self._extract([*waiting, *store.due()]))
+            self._extract([*waiting, *store.due()])
         if close:
             # Events that another worker has leased are looked at again: it may have died.
             unfinished = scopes & set(store.unfinished())
@@ -142,17 +157,53 @@ class Worker:
                 self._open |= unfinished
                 if unfinished:
                     self._close_at = time.monotonic() + IDLE_SECONDS
-        self._retry_at = self._next_retry()
+        self._plan_retry()
 
-    def _extract(self, scopes: Sequence[Scope]) -> bool:
-        """Whether the model's endpoint is down."""
-        outage = Outage()
-        for scope in scopes:
-            self._attempt(
-                scope,
-                lambda scope: self._ingestor.extract(scope, self._going, outage),
-            )
-        return outage.certain
+    def _extract(self, scopes: Sequence[Scope]) -> None:
+        """Have these scopes extracted."""
+        with self._changed:
+            if self._outage.certain:
+                self._outage = Outage()
+            for scope in scopes:
+                if scope in self._extracting:
+                    self._again.add(scope)
+                else:
+                    self._extracting.add(scope)
+                    self._ingestor.pool.submit(partial(self._extract_one, scope, self._outage))
+
+    def _extract_one(self, scope: Scope, outage: Outage) -> None:
+        me = threading.get_ident()
+        with self._changed:
+            self._at_work.add(me)
+        try:
+            while True:
+                self._attempt(
+                    scope, lambda scope: self._ingestor.extract(scope, self._going, outage)
+                )
+                with self._changed:
+                    if scope not in self._again or self._stopped:
+                        self._extracting.discard(scope)
+                        break
+                    self._again.discard(scope)
+            self._note(outage)
+        except StoreClosedError:
+            pass
+        except Exception:
+            log.exception("background extraction stopped for a while; saved turns are safe")
+        finally:
+            with self._changed:
+                self._at_work.discard(me)
+                self._changed.notify_all()
+
+    def _note(self, outage: Outage) -> None:
+        """What the extraction of a scope has shown of the model, and when to try again."""
+        with self._changed:
+            if outage is self._outage and outage.certain:
+                if self._model.over:  # else another scope has noted it
+                    self._model.note(True)
+            elif outage is self._outage:
+                self._model.note(False)
+        self._plan_retry()
 
     def _going(self) -> bool:
         return not self._stopped
@@ -162,11 +213,18 @@ class Worker:
         if self._stopped:
             return
         try:
-            work(scope)
+            with self._ingestor.turns.taken():
+                work(scope)
         except StoreClosedError:
             raise
         except Exception:
             log.exception("a scope could not be worked on; its saved turns are safe")
+
+    def _plan_retry(self) -> None:
+        again = self._next_retry()
+        with self._changed:
+            self._retry_at = min(self._retry_at, again)
+            self._changed.notify_all()
 
     def _next_retry(self) -> float:
         due = self._ingestor.store.next_try()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hymem import forks
 from hymem.errors import EncoderError
 from hymem.redact import guarded
 
@@ -23,8 +22,7 @@ def encode(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
 
     if not texts:
         return np.zeros((0, encoder.dim), np.float32)
-    with forks.computing():
-        rows = _numbers(guarded(EncoderError, encoder.name, lambda: encoder.encode(texts)))
+    rows = _numbers(guarded(EncoderError, encoder.name, lambda: encoder.encode(texts)))
     if rows is None or rows.shape != (len(texts), encoder.dim) or not np.isfinite(rows).all():
         shape = "something else" if rows is None else f"an array of shape {rows.shape}"
         raise EncoderError(

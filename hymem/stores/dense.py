@@ -136,7 +136,7 @@ class DenseIndex:
             size = min(total, int(total**0.5) * _POINTS_PER_LIST)
             sample = self._keys(np.random.default_rng(0).choice(total, size, replace=False))
         with _one_thread():
-            with forks.computing():
+            with forks.working():
                 lists = _trained(sample, int(total**0.5))
             while not stopped():
                 with lock:
@@ -145,7 +145,7 @@ class DenseIndex:
                     if not len(batch):
                         self.lists, self.built = lists, total
                         return
-                with forks.computing():
+                with forks.working():
                     lists.add(batch)
 
     def _keys(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
