@@ -12,6 +12,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from hymem import forks
 from hymem.cost import MeteredEncoder
 from hymem.errors import StoreClosedError
 from hymem.memory import HyMem
@@ -128,7 +129,7 @@ class AsyncHyMem:
 
     async def _ask_model(self, call: Callable[[], R]) -> R:
         def in_turn() -> R:
-            with self._turns.taken():
+            with forks.working(), self._turns.taken():
                 return call()
 
         return await self._run(in_turn, self._long)

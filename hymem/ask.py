@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from hymem import forks
 from hymem.context import Rendered
 from hymem.cost import Ledger, Meter
 from hymem.deep import raw_context
 from hymem.encoders.rows import encode
 from hymem.errors import BudgetError, InputError, LLMError
 from hymem.keys import unit_key
-from hymem.offline import NOTHING, SURE, OfflineAnswer, OfflineReader
+from hymem.offline import NOTHING, SURE, OfflineReader
 from hymem.prompts import load
 from hymem.recall import choose_tier, recall
 from hymem.retrieve import Retriever, as_known
@@ -155,12 +154,12 @@ class Asker:
             answer = NOTHING
             if tier == "light":
                 hits = self._with_turns(scope, retrieval.hits[: config.k], as_of)
-                answer = self._read_offline(question, hits, now)
+                answer = self._reader.answer(question, hits, now)
             if tier == "deep" or (tier == "light" and config.deep and not answer.found):
                 tier = "deep"
                 facts = self._facts(scope, question, where)
                 hits = self._with_turns(scope, (*retrieval.hits, *facts), as_of)
-                answer = self._read_offline(question, hits, now)
+                answer = self._reader.answer(question, hits, now)
         if not retrieval.found and not several and answer.confidence < SURE:
             tier, hits, answer = "none", (), NOTHING
         by_id = {hit.id: hit for hit in hits}
@@ -174,10 +173,6 @@ class Asker:
             found=answer.found,
             trace=trace,
         )
-
-    def _read_offline(self, question: str, hits: Sequence[Hit], now: datetime) -> OfflineAnswer:
-        with forks.computing():
-            return self._reader.answer(question, hits, now)
 
     def _facts(self, scope: Scope, question: str, where: Filter | None) -> list[Hit]:
         """The units of the changing fact that the question asks for which hold now, or held at

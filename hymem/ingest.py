@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hymem import forks
 from hymem.clock import Clock
 from hymem.cost import Ledger, Meter
 from hymem.embed import (
@@ -155,6 +156,8 @@ class Ingestor:
         ):
             with self.charging(lease.scope), self._renewing(lease):
                 self._extract_lease(lease, outage)
+            with waiting():  # for whose turn it is by now
+                pass
 
     def drain(self, scopes: Sequence[Scope], keep_going: Callable[[], bool] = lambda: True) -> None:
         """Embed, segment and extract all that waits in these scopes; then, once more, what failed
@@ -174,7 +177,7 @@ class Ingestor:
             if outage.certain or not keep_going():
                 return
             try:
-                with self.turns.taken():
+                with forks.working(), self.turns.taken():
                     work(scope)
             except StoreClosedError:
                 raise

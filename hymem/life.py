@@ -70,7 +70,8 @@ class Life:
                 raise StoreClosedError
             self._calls[thread] = around + 1
         try:
-            yield
+            with forks.working():
+                yield
         finally:
             with self._changed:
                 self._calls[thread] = around
@@ -122,7 +123,7 @@ class Life:
                     stream.close()
                 except HyMemError as error:
                     log.warning("a reply under way could not be saved: %s", error)
-            with self._changed:
+            with forks.waiting(), self._changed:
                 self._changed.wait_for(
                     lambda: self._calls.keys() == {me}, max(end - time.monotonic(), 0)
                 )

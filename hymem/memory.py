@@ -108,6 +108,7 @@ class HyMem:
         background: bool = True,
         timezone: str | tzinfo | None = None,
     ) -> None:
+        from hymem import forks
         from hymem.assemble import assemble
         from hymem.life import Life
         from hymem.worker import Worker
@@ -115,17 +116,18 @@ class HyMem:
         check_path(path)
         self.config = Config() if config is None else config
         self._clock = Clock(timezone)
-        self._parts = assemble(
-            path,
-            clock=self._clock,
-            llm=llm,
-            encoder=encoder,
-            segmenter=segmenter,
-            extractor=extractor,
-            store=store,
-            config=self.config,
-            prices=prices or {},
-        )
+        with forks.working():
+            self._parts = assemble(
+                path,
+                clock=self._clock,
+                llm=llm,
+                encoder=encoder,
+                segmenter=segmenter,
+                extractor=extractor,
+                store=store,
+                config=self.config,
+                prices=prices or {},
+            )
         self._store = self._parts.store
         self._warned = False
         self._worker = Worker(self._parts.ingestor) if background else None

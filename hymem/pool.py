@@ -56,8 +56,9 @@ class Pool:
         here; what has not begun by then is left."""
         futures = [self.submit(partial(work, item)) for item in items]
         try:
-            for future in futures:
-                future.result()
+            with forks.waiting():
+                for future in futures:
+                    future.result()
         finally:
             for future in futures:
                 future.cancel()

@@ -14,7 +14,6 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from hymem import forks
 from hymem.context import SHARE
 from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
@@ -213,12 +212,11 @@ class Retriever:
             vector=vector,
             now=now,
         )
-        with forks.computing():
-            scores = ranking.scores(items)
-            if not len(scores):
-                return _Ranked(found, items, scores, scores, 0.0, vector)
-            confidence = ranking.confidence(found, items)
-            chances = ranking.relevance(scores, confidence)
+        scores = ranking.scores(items)
+        if not len(scores):
+            return _Ranked(found, items, scores, scores, 0.0, vector)
+        confidence = ranking.confidence(found, items)
+        chances = ranking.relevance(scores, confidence)
         return _Ranked(found, items, scores, chances, confidence, vector)
 
     def examine(

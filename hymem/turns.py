@@ -36,7 +36,8 @@ class Turns:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Compute within this block; within another such block, in that one's turn."""
+        """Compute within this block; within another such block, in that one's turn. Be
+        ``forks.working`` before: a fork waits for who waits for a turn."""
         if getattr(_held, "turns", None) is not None:
             yield
             return
@@ -58,16 +59,17 @@ class Turns:
 @contextmanager
 def waiting() -> Iterator[None]:
     """Within this block the thread waits for somebody else; its turn, if it has one, is given up
-    meanwhile."""
+    meanwhile, and forks do not wait for it."""
     turns: Turns | None = getattr(_held, "turns", None)
-    if turns is None:
-        yield
-        return
-    turns._give()
+    if turns is not None:
+        turns._give()
     try:
-        yield
+        with forks.waiting():
+            yield
     finally:
-        turns._take()
+        # Only now: a fork under way would wait for whoever waits for the turn.
+        if turns is not None:
+            turns._take()
 
 
 def awaited(items: Iterable[T]) -> Iterator[T]:

@@ -384,8 +384,8 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Turns events into Level-1 statements. With a true attribute ``keys_only`` they find turns and
-    are never shown in their place by ``recall``."""
+    """Turns events into Level-1 statements. May be called from several threads at once. With a true
+    attribute ``keys_only`` they find turns and are never shown in their place by ``recall``."""
 
     def extract(
         self, events: Sequence[Sequence[Turn]]

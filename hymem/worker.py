@@ -142,7 +142,7 @@ class Worker:
     def _process(self, scopes: set[Scope], close: bool) -> None:
         store = self._ingestor.store
         if self._encoder.over:
-            with self._ingestor.turns.taken():
+            with forks.working(), self._ingestor.turns.taken():
                 complete = self._ingestor.embed_missing(keep_going=self._going)
             self._encoder.note(not complete)
         for scope in scopes:
@@ -213,7 +213,7 @@ class Worker:
         if self._stopped:
             return
         try:
-            with self._ingestor.turns.taken():
+            with forks.working(), self._ingestor.turns.taken():
                 work(scope)
         except StoreClosedError:
             raise

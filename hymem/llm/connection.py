@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from hymem import forks
 from hymem.checks import check_count, check_seconds
 from hymem.errors import InputError, LLMError
 from hymem.llm import loop
@@ -104,7 +105,8 @@ class Connection:
 
     def end(self) -> float:
         """When a call that begins now must have ended, by ``time.monotonic``."""
-        import hymem.llm.attempt  # noqa: F401  (loads the SDK, for which no call should pay)
+        with forks.working():  # the child of a fork could never import what was half imported
+            import hymem.llm.attempt  # noqa: F401  (loads the SDK, for which no call should pay)
 
         return time.monotonic() + self._deadline
 

@@ -156,7 +156,8 @@ class Upkeep:
         if index.passages.dense.outgrown:
             index.passages.dense.build(index.lock, lambda: self._stopped)
         if self._unsaved(index, GROWTH) and not self._stopped:
-            self._save(scope_id, index)
+            with forks.working():
+                self._save(scope_id, index)
 
     def _unsaved(self, index: ScopeIndex, share: float) -> bool:
         rows = index.id.size
