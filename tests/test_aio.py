@@ -1,8 +1,9 @@
-"""``AsyncHyMem`` under many users: who waits for a model keeps nobody else waiting."""
+"""``AsyncHyMem``: as ``HyMem``, and who waits for a model keeps nobody else waiting."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import subprocess
 import sys
 import threading
@@ -14,9 +15,29 @@ from typing import Any
 
 import pytest
 
-from hymem import AsyncHyMem, Completion, HyMem, LLMOutputError, Statement, Turn
+from hymem import (
+    AsyncHyMem,
+    Completion,
+    HyMem,
+    InputError,
+    LLMOutputError,
+    Statement,
+    StoreClosedError,
+    Turn,
+)
 
 USERS = 50
+CHAT = [
+    {"role": "user", "name": "Ana", "content": "I moved to Lyon last week."},
+    {"role": "assistant", "content": "How exciting! Do you like it?"},
+    {"role": "user", "name": "Ana", "content": "My cat Pixel hates the stairs."},
+]
+WHEN = {"session_id": "2026-03-02", "timestamp": "2026-03-02T09:00"}
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
 class Slow:
@@ -203,3 +224,53 @@ def test_the_interpreter_ends_though_a_model_never_answers(tmp_path: Path) -> No
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_async_answers_as_sync_does(tmp_path):
+    async def chat() -> list:
+        async with AsyncHyMem(tmp_path / "a.db", background=False) as memory:
+            await memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+            return [
+                await memory.search("Where does Ana live?", user_id="ana"),
+                (await memory.recall("Where does Ana live?", user_id="ana")).text,
+                (await memory.ask("Where did Ana move?", user_id="ana")).text,
+                await memory.get_all(user_id="ana"),
+                await memory.status(user_id="ana"),
+            ]
+
+    with HyMem(tmp_path / "s.db", background=False) as memory:
+        memory.add(CHAT, user_id="ana", wait=True, **WHEN)
+        expected = [
+            memory.search("Where does Ana live?", user_id="ana"),
+            memory.recall("Where does Ana live?", user_id="ana").text,
+            memory.ask("Where did Ana move?", user_id="ana").text,
+            memory.get_all(user_id="ana"),
+            memory.status(user_id="ana"),
+        ]
+    assert asyncio.run(chat()) == expected
+
+
+def test_the_twins_have_the_same_signatures():
+    for name, method in vars(HyMem).items():
+        if name[0] != "_" and callable(method):
+            assert inspect.signature(getattr(AsyncHyMem, name)) == inspect.signature(method)
+
+
+def test_async_errors_reach_the_caller(tmp_path):
+    async def fail() -> None:
+        async with AsyncHyMem(tmp_path / "a.db") as memory:
+            await memory.search("", user_id="ana")
+
+    with pytest.raises(InputError):
+        asyncio.run(fail())
+
+
+def test_an_async_memory_that_is_closed_says_so(tmp_path):
+    async def use() -> None:
+        memory = AsyncHyMem(tmp_path / "a.db")
+        await memory.close()
+        await memory.close()
+        await memory.status(all_scopes=True)
+
+    with pytest.raises(StoreClosedError):
+        asyncio.run(use())

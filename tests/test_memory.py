@@ -1,7 +1,5 @@
 """The public face on the real store and the shipped encoder, with no model."""
 
-import asyncio
-import inspect
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
@@ -12,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hymem import (
-    AsyncHyMem,
     EncoderMismatchError,
     Filter,
     HyMem,
@@ -464,56 +461,6 @@ def test_close_is_final_and_safe_to_repeat(tmp_path):
         memory.search("Lyon", user_id="ana")
     with HyMem(tmp_path / "m.db", background=False) as memory:
         assert memory.flush(user_id="ana").units > 0
-
-
-def test_async_answers_as_sync_does(tmp_path):
-    async def chat() -> list:
-        async with AsyncHyMem(tmp_path / "a.db", background=False) as memory:
-            await memory.add(CHAT, user_id="ana", wait=True, **WHEN)
-            return [
-                await memory.search("Where does Ana live?", user_id="ana"),
-                (await memory.recall("Where does Ana live?", user_id="ana")).text,
-                (await memory.ask("Where did Ana move?", user_id="ana")).text,
-                await memory.get_all(user_id="ana"),
-                await memory.status(user_id="ana"),
-            ]
-
-    with HyMem(tmp_path / "s.db", background=False) as memory:
-        memory.add(CHAT, user_id="ana", wait=True, **WHEN)
-        expected = [
-            memory.search("Where does Ana live?", user_id="ana"),
-            memory.recall("Where does Ana live?", user_id="ana").text,
-            memory.ask("Where did Ana move?", user_id="ana").text,
-            memory.get_all(user_id="ana"),
-            memory.status(user_id="ana"),
-        ]
-    assert asyncio.run(chat()) == expected
-
-
-def test_the_twins_have_the_same_signatures():
-    for name, method in vars(HyMem).items():
-        if name[0] != "_" and callable(method):
-            assert inspect.signature(getattr(AsyncHyMem, name)) == inspect.signature(method)
-
-
-def test_async_errors_reach_the_caller(tmp_path):
-    async def fail() -> None:
-        async with AsyncHyMem(tmp_path / "a.db") as memory:
-            await memory.search("", user_id="ana")
-
-    with pytest.raises(InputError):
-        asyncio.run(fail())
-
-
-def test_an_async_memory_that_is_closed_says_so(tmp_path):
-    async def use() -> None:
-        memory = AsyncHyMem(tmp_path / "a.db")
-        await memory.close()
-        await memory.close()
-        await memory.status(all_scopes=True)
-
-    with pytest.raises(StoreError, match="closed"):
-        asyncio.run(use())
 
 
 def test_a_filter_takes_times_in_every_form(memory):
