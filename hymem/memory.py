@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from hymem.calls import call
 from hymem.checks import (
     asked_at,
     check_budget,
@@ -52,22 +52,6 @@ if TYPE_CHECKING:
 
     from hymem.chat import ChatReply, Chatter
     from hymem.stores.base import Status, Store
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _call(
-    method: Callable[Concatenate[HyMem, P], R],
-) -> Callable[Concatenate[HyMem, P], R]:
-    """A public method: refused once the memory is closing, which waits for it to end."""
-
-    @functools.wraps(method)
-    def call(self: HyMem, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._life.call():
-            return method(self, *args, **kwargs)
-
-    return call
 
 
 class HyMem:
@@ -144,7 +128,7 @@ class HyMem:
 
     # -- writing --
 
-    @_call
+    @call
     def add(
         self,
         messages: Messages,
@@ -190,7 +174,7 @@ class HyMem:
             self._notify(scope)
         return ids
 
-    @_call
+    @call
     def flush(
         self,
         *,
@@ -211,7 +195,7 @@ class HyMem:
 
     # -- reading --
 
-    @_call
+    @call
     def search(
         self,
         query: str,
@@ -243,7 +227,7 @@ class HyMem:
         )
         return list(found.hits)
 
-    @_call
+    @call
     def recall(
         self,
         question: str,
@@ -281,7 +265,7 @@ class HyMem:
             now=asked_at(now, where, self._clock),
         )
 
-    @_call
+    @call
     def ask(
         self,
         question: str,
@@ -312,7 +296,7 @@ class HyMem:
             now=asked_at(now, where, self._clock),
         )
 
-    @_call
+    @call
     def chat(
         self,
         messages: Messages,
@@ -349,7 +333,7 @@ class HyMem:
             now=self._clock.read_or_now(now),
         )
 
-    @_call
+    @call
     def chat_stream(
         self,
         messages: Messages,
@@ -382,7 +366,7 @@ class HyMem:
 
     # -- looking after the store --
 
-    @_call
+    @call
     def get(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> Turn | Unit:
@@ -395,7 +379,7 @@ class HyMem:
             raise NotFoundError(f"no memory {item_id} in this scope")
         return found[0]
 
-    @_call
+    @call
     def get_all(
         self,
         *,
@@ -417,7 +401,7 @@ class HyMem:
             found += self._store.list_units(scope, where, limit=limit)
         return sorted(found, key=lambda item: item.id)[:limit]
 
-    @_call
+    @call
     def update(
         self, item_id: int, text: str, *, user_id: str | None = None, agent_id: str | None = None
     ) -> None:
@@ -429,7 +413,7 @@ class HyMem:
         self._parts.ingestor.update(scope_of(user_id, agent_id), item, clean_text(text))
         self._notify(scope_of(user_id, agent_id))
 
-    @_call
+    @call
     def delete(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> None:
@@ -439,13 +423,13 @@ class HyMem:
         self._store.delete(scope_of(user_id, agent_id), item_id)
         self._notify(scope_of(user_id, agent_id))
 
-    @_call
+    @call
     def delete_all(self, *, user_id: str | None = None, agent_id: str | None = None) -> int:
         """Remove everything of this scope, so that no byte of its text is left on disk; how many
         turns and units were removed."""
         return self._store.delete_all(scope_of(user_id, agent_id))
 
-    @_call
+    @call
     def delete_user(self, user_id: str) -> int:
         """Remove every scope of this user, with whichever agent, as ``delete_all`` does; how many
         turns and units were removed. Raises ``InputError``, and ``StoreError`` where something of
@@ -463,18 +447,18 @@ class HyMem:
             raise problem
         return count
 
-    @_call
+    @call
     def scopes(self) -> list[Scope]:
         """Every scope with something in it, or that once had, oldest first."""
         return self._store.scopes()
 
-    @_call
+    @call
     def users(self) -> list[str]:
         """The ``user_id`` of every scope that has one, each once, oldest first."""
         found = (scope.user_id for scope in self._store.scopes())
         return list(dict.fromkeys(user for user in found if user is not None))
 
-    @_call
+    @call
     def history(
         self, item_id: int, *, user_id: str | None = None, agent_id: str | None = None
     ) -> list[Mapping[str, Any]]:
@@ -487,7 +471,7 @@ class HyMem:
             raise NotFoundError(f"no memory {item_id} in this scope")
         return [{**change, "at": self._clock.place(change["at"])} for change in changes]
 
-    @_call
+    @call
     def export(
         self,
         path: str | Path,
@@ -504,7 +488,7 @@ class HyMem:
         scope = scope_or_all(user_id, agent_id, all_scopes)
         return write_lines(path, self._store.dump(scope))
 
-    @_call
+    @call
     def import_(self, path: str | Path) -> int:
         """Add what ``export`` wrote; how many turns and units were added. What the memory has
         already is not added again: neither messages whose ``id`` the scope has, nor what an earlier
@@ -520,21 +504,21 @@ class HyMem:
             self._worker.resume()
         return count
 
-    @_call
+    @call
     def backup(self, path: str | Path) -> None:
         """Write a consistent copy of the database, while it is in use, for its owner alone; an
         older copy at ``path`` is replaced when the new one is complete. Raises ``StoreError``."""
         check_path(path)
         self._store.backup(str(path))
 
-    @_call
+    @call
     def compact(self) -> int:
         """Rewrite the file without the room that deleted memories left in it; how many bytes that
         gives back. Reading goes on meanwhile, writing waits, in other processes for 30 seconds at
         most; the disk needs room for two more copies. Raises ``StoreError``."""
         return self._store.compact()
 
-    @_call
+    @call
     def costs(
         self,
         *,
@@ -549,7 +533,7 @@ class HyMem:
         scope = scope_or_all(user_id, agent_id, all_scopes)
         return self._parts.ledger.costs(scope, by, self._clock.read_or_none(since, "since"))
 
-    @_call
+    @call
     def status(
         self,
         *,
@@ -596,7 +580,7 @@ class HyMem:
                 "neither user_id nor agent_id is given: all that is written so shares one memory. "
                 "Pass user_id, a different one for each person (any fixed one, if there is but "
                 "one person)",
-                stacklevel=4,  # the caller, behind `_call`
+                stacklevel=4,  # the caller, behind `call`
             )
 
     def _notify(self, scope: Scope) -> None:

@@ -9,6 +9,7 @@ Prints what went wrong, and exits with 1 then.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sqlite3
@@ -332,6 +333,7 @@ def check(folder: Path, kept: Path) -> None:
 
 if __name__ == "__main__":
     way, forks, where = sys.argv[1:]
+    faulthandler.dump_traceback_later(10 * PATIENCE, exit=True)
     kept = Path(where) / "kept"
     ways = (busy, idle, preload, many, tasks, odd)
     {one.__name__: one for one in ways}[way](int(forks), Path(where), kept)
