@@ -15,6 +15,8 @@ from hymem.errors import InputError
 Time = datetime | date | str | float
 
 _LAST = timedelta(microseconds=1)
+# What a ``tzinfo`` raises that tells no offset.
+_NO_OFFSET = (NotImplementedError, TypeError, ValueError)
 
 
 class SystemZone(tzinfo):
@@ -61,11 +63,11 @@ class Clock:
         """A ``datetime``, a ``date``, an ISO 8601 string of either or seconds since 1970 as an
         aware ``datetime``. A date alone is the beginning of its day or, with ``day_ends``, its
         last microsecond. Raises ``InputError``, naming ``where``."""
-        if isinstance(value, datetime):
-            return self.place(value)
         if isinstance(value, str):
             value = value.strip()
         try:
+            if isinstance(value, datetime):
+                return self.place(value)
             if isinstance(value, date):
                 return self._day(value, day_ends)
             if isinstance(value, str):
@@ -74,7 +76,7 @@ class Clock:
                 return self.place(datetime.fromisoformat(value))
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 return self.place(datetime.fromtimestamp(value, UTC))
-        except (ValueError, OverflowError, OSError):
+        except (*_NO_OFFSET, OverflowError, OSError):
             pass
         raise InputError(
             f"{where} is {value!r}; pass a datetime, an ISO 8601 string such as "
@@ -131,6 +133,13 @@ def _zone(zone: str | tzinfo | None) -> tzinfo:
     if zone is None:
         return SystemZone()
     if isinstance(zone, tzinfo):
+        try:
+            datetime.now(zone)
+        except _NO_OFFSET:
+            raise InputError(
+                f"timezone is {type(zone).__name__}, a tzinfo that tells no offset; "
+                "pass an IANA name or a zoneinfo.ZoneInfo"
+            ) from None
         return zone
     if not isinstance(zone, str):
         raise InputError(f"timezone is {type(zone).__name__}; pass an IANA name or a tzinfo")

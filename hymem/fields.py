@@ -91,11 +91,14 @@ class Fields:
         return float(value)
 
     def time(self, name: str) -> datetime | None:
+        """With the offset that is written, +00:00 too: the memory that wrote it had placed it."""
         value = self._record.get(name)
         if value is None:
             return None
         try:
-            return self._clock.place(datetime.fromisoformat(value))  # 0.1 kept times without a zone
+            moment = datetime.fromisoformat(value)
+            # 0.1 kept times without a zone.
+            return moment if moment.tzinfo else self._clock.place(moment)
         except (TypeError, ValueError, OverflowError):
             raise self.wrong(name, "a time by ISO 8601, or null") from None
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -69,6 +69,28 @@ def test_what_is_no_time_is_named(value: Any) -> None:
 def test_what_is_no_zone_is_named(zone: Any, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         HyMem(":memory:", llm=None, timezone=zone)
+
+
+class NoOffset(tzinfo):
+    """A zone that tells nothing, as an unfinished class of an application."""
+
+
+class OffsetNone(NoOffset):
+    def utcoffset(self, moment: datetime | None) -> None:
+        return None
+
+    dst = utcoffset
+
+
+@pytest.mark.parametrize("zone", [NoOffset(), OffsetNone()])
+def test_a_zone_that_tells_no_offset_is_refused(zone: tzinfo) -> None:
+    with pytest.raises(InputError, match="timezone is .*tells no offset.*ZoneInfo"):
+        HyMem(":memory:", llm=None, timezone=zone)
+
+
+def test_a_time_of_a_zone_that_tells_no_offset_is_refused() -> None:
+    with pytest.raises(InputError, match=r"when is .*ISO 8601"):
+        Clock("UTC").read(datetime(2026, 3, 2, tzinfo=NoOffset()), "when")
 
 
 @given(ZONES, DAYS)
@@ -314,6 +336,23 @@ def test_an_export_of_0_1_without_zones_keeps_its_days(tmp_path: Path) -> None:
         memory.import_(path)
         (turn,) = memory.get_all(user_id="ana")
         assert turn.time == datetime(2026, 7, 2, 0, 30, tzinfo=ZoneInfo("Asia/Tokyo"))
+
+
+def test_a_winter_evening_in_london_keeps_its_day_through_export_and_import(tmp_path: Path) -> None:
+    """Its offset is that of UTC, but the speaker's own."""
+    path, evening = tmp_path / "chat.jsonl", datetime(2026, 1, 10, 23, 30)
+    with HyMem(":memory:", llm=None, timezone=WARSAW, background=False) as memory:
+        said = evening.replace(tzinfo=ZoneInfo("Europe/London"))
+        memory.add("I sold my bike today.", user_id="ana", timestamp=said)
+        memory.flush(user_id="ana")
+        memory.export(path, user_id="ana")
+        before = [(item.text, item.time) for item in memory.get_all(user_id="ana")]
+    with HyMem(":memory:", llm=None, timezone=WARSAW, background=False) as memory:
+        memory.import_(path)
+        items = memory.get_all(user_id="ana")
+        assert [(item.text, item.time) for item in items] == before
+        assert {item.time and item.time.date() for item in items} == {evening.date()}
+        assert "[Saturday 10 January 2026]" in memory.recall("bike", user_id="ana").text
 
 
 def test_the_command_line_has_the_zone_too(
