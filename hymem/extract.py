@@ -220,11 +220,14 @@ def _checked(given: Days | None, sources: Sequence[Turn]) -> Days | None:
     if given is None:
         return None
     spans = [
-        (turn.text, span) for turn in sources if turn.time for span in named(turn.text, turn.time)
+        (turn.text, span, turn.time)
+        for turn in sources
+        if turn.time
+        for span in named(turn.text, turn.time)
     ]
     if len(spans) != 1:
         return given
-    text, span = spans[0]
-    if span.absolute or span.open or occurrence(text, span, given) or meet(given, span.days):
+    text, span, said = spans[0]
+    if span.absolute or span.open or meet(given, span.days) or occurrence(text, span, given, said):
         return given
     return span.days

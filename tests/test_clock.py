@@ -84,7 +84,7 @@ class OffsetNone(NoOffset):
 
 @pytest.mark.parametrize("zone", [NoOffset(), OffsetNone()])
 def test_a_zone_that_tells_no_offset_is_refused(zone: tzinfo) -> None:
-    with pytest.raises(InputError, match="timezone is .*tells no offset.*ZoneInfo"):
+    with pytest.raises(InputError, match=r"timezone is .*tells no offset.*ZoneInfo"):
         HyMem(":memory:", llm=None, timezone=zone)
 
 

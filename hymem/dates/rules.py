@@ -15,6 +15,7 @@ from hymem.dates.grammar import (
     ORDINALS,
     QUANTITY,
     SEASON,
+    SHORT_MONTH,
     UNIT,
     VAGUE,
     WEEKDAY,
@@ -108,7 +109,9 @@ def _modified(reader: Reader, found: re.Match[str]) -> Match | None:
         return None
     if how in ("last", "past", "previous"):
         return to_match(found, cycle.ago(reader.day))
-    if how in ("next", "coming", "upcoming"):
+    if how == "next":
+        return to_match(found, _next(reader, found, cycle))
+    if how in ("coming", "upcoming"):
         return to_match(found, cycle.ahead(reader.day))
     if not found["weekday"]:
         return to_match(found, cycle.current(reader.day))
@@ -116,6 +119,21 @@ def _modified(reader: Reader, found: re.Match[str]) -> Match | None:
     if this and this.last < reader.day and reader.side(found.end()) != "behind":
         this = cycle.ahead(reader.day)
     return to_match(found, this)
+
+
+def _next(reader: Reader, found: re.Match[str], cycle: Cycle, n: int = 1) -> Period | None:
+    """The first one ahead or, by a second reading, the one of next week or next year; of weekends,
+    which are at the end of their week, the one at hand or, by the first, next week's."""
+    if not reader.second:
+        return cycle.ahead(reader.day, n)
+    if cycle.seamless:
+        to_come = (found["unit"] or "").lower() == "weekend" and reader.day.weekday() < 5
+        return cycle.ahead(reader.day, n - 1 if to_come else n)
+    first = cycle.ahead(reader.day)
+    same_week = first is not None and first.first in week_of(reader.day)
+    same_year = first is not None and first.first.year == reader.day.year
+    at_hand = same_week if found["weekday"] else same_year
+    return cycle.ahead(reader.day, n + 1 if at_hand else n)
 
 
 def _is_one_of_several(reader: Reader, found: re.Match[str]) -> bool:
@@ -129,7 +147,7 @@ def _before_last(reader: Reader, found: re.Match[str]) -> Match | None:
     if found["unit"] and found["unit"].lower() == "night":
         return to_match(found, cycle.ago(reader.day, 2))
     last = found["rest"].lower().endswith("last")
-    return to_match(found, cycle.ago(reader.day, 2) if last else cycle.ahead(reader.day, 2))
+    return to_match(found, cycle.ago(reader.day, 2) if last else _next(reader, found, cycle, 2))
 
 
 def _counted(reader: Reader, found: re.Match[str]) -> Match | None:
@@ -224,6 +242,18 @@ def _is_row_of_weekdays(reader: Reader, found: re.Match[str]) -> bool:
     return bool(after) or reader.preceded_by(found.start(), rf"{WEEKDAY} ?(?:to|through|thru|-|–)")
 
 
+_NAME = re.compile(r"april|may|june", re.I)  # "a present for June"
+_PLANNED_FOR = r"(?:booked|reserved|planned|scheduled|plans?|anything|nothing|tickets?|due) for"
+
+
+def _is_for_month(reader: Reader, found: re.Match[str]) -> bool:
+    """As in "booked for August", where no woman of that name is meant."""
+    if not found["month"]:
+        return False
+    named = _NAME.fullmatch(found["month"])
+    return reader.preceded_by(found.start(), _PLANNED_FOR if named else "for")
+
+
 def _bare(reader: Reader, found: re.Match[str]) -> Match | None:
     """A month, season, holiday or weekday that nothing places in time."""
     if found["unit"]:
@@ -237,10 +267,14 @@ def _bare(reader: Reader, found: re.Match[str]) -> Match | None:
     short_weekday = found["weekday"] and not found["weekday"].lower().endswith("day")
     if short_weekday and not reader.preceded_by(found.start(), "on"):
         return None
-    if (found["month"] or found["season"]) and not reader.preceded_by(
-        found.start(),
-        r"in|during|over|since|until|till|by|of|from|before|after|around|between|and|to|spen[dt]|"
-        r"spending",
+    if (
+        (found["month"] or found["season"])
+        and not reader.preceded_by(
+            found.start(),
+            r"in|during|over|since|until|till|by|of|from|before|after|around|between|and|to|spen[dt]|"
+            r"spending",
+        )
+        and not _is_for_month(reader, found)
     ):
         return None
     return reader.bare(found, cycle_of(found), today=not found["weekday"])
@@ -272,6 +306,14 @@ def _this_weekend(reader: Reader, found: re.Match[str]) -> Match | None:
     return to_match(found, cycle.current(reader.day) if ahead else cycle.ago(reader.day))
 
 
+# What may follow "the 3rd"; a noun there is what is counted ("the 3rd floor").
+_NO_NOUN = (
+    "and|or|but|so|if|when|while|because|since|though|as|that|which|who|i|you|he|she|it|we|they|"
+    "my|your|his|her|its|our|their|the|a|an|this|next|last|at|in|on|by|for|from|with|without|to|"
+    "after|before|until|till|through|around|about|near|over|instead|then|too|again|already|"
+    "actually|maybe|probably|please|now|also|not|only|was|is|are|were|will|would|can|could|has|"
+    "have|had|does|did|works?|sounds|suits|thanks|ok|okay|early|late|noon|midnight"
+)
 _AGO = r"(?P<after> (?:ago|back|from now|hence)\b)(?P<today>(?<=ago) (?:today|to the day)\b)?"
 _COUNTED = rf"(?:(?P<unit>{UNIT[3:-1]})s?|(?P<weekday>{WEEKDAY[:-2]})s?|(?P<month>{MONTH})|" + (
     rf"(?P<season>{SEASON[:-2]})s?|(?P<holiday>christmas|easter)(?:e?s)?)(?P<and_half> and a half)?"
@@ -300,7 +342,8 @@ PERIODS: tuple[Rule, ...] = (
     rule(r"(?P<d>\d{1,2})\.\s?(?P<m>\d{1,2})\.\s?(?P<y>\d{4})\b", _dotted),
     rule(rf"(?P<month>{MONTH}) (?:the )?(?P<day>{DAY}|{DAY_WORD}){YEAR_AFTER}?", month_day),
     rule(
-        rf"(?:the )?(?P<day>{DAY}|{DAY_WORD}) (?:of )?(?P<month>{MONTH}){YEAR_AFTER}?",
+        rf"(?:the )?(?P<day>{DAY}|{DAY_WORD}) (?:of )?"
+        rf"(?P<month>{MONTH}|{SHORT_MONTH}){YEAR_AFTER}?",
         month_day,
     ),
     rule(rf"{RECURRING}{YEAR_AFTER}", _of_year),
@@ -309,8 +352,7 @@ PERIODS: tuple[Rule, ...] = (
     rule(r"(?:the )?['’]?(?P<decade>(?:1[89]|20)?\d0)['’]?s\b", _decade),
     rule(
         r"the (?P<day>(?:3[01]|[12]?\d)(?:st|nd|rd|th))"
-        r"(?=\W*$|[.,;!?)]| "
-        r"(?:and|but|so|we|i|at|for|with|after|before|to|in|because|when|was|is)\b)",
+        rf"(?=\W*$|[.,;!?)]| (?:-|–|—)| (?:{_NO_NOUN})\b)",
         _day_of_month,
     ),
     rule(

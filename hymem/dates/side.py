@@ -16,8 +16,9 @@ from typing import Literal
 from hymem.dates import verbs
 
 # "near": whichever occurrence is clearly nearer, else open. "told": likewise, else behind.
+# "arranged": ahead, unless it has just been.
 # "yearly": the next one where it is soon, else open. "present": ahead, unless it is a habit.
-Side = Literal["ahead", "behind", "near", "told", "yearly", "open"]
+Side = Literal["ahead", "behind", "near", "told", "arranged", "yearly", "open"]
 _Told = Side | Literal["present"] | None
 
 _WORD = re.compile(r"\w*n't\b|\w+(?:-\w+)*|'(?:ll|d|ve|re|m|s)\b")
@@ -84,6 +85,12 @@ _OF_SOMETHING_OVER = re.compile(
 _AFTER_SOMETHING = re.compile(
     r"\bafter (?:the|my|our|your) (?:[\w-]+ ){1,3}(?:on|in) (?:the )?$", re.I
 )
+# "Tickets for July 3 went on sale": the verb tells of the tickets.
+_TICKET_FOR = re.compile(
+    r"\b(?:tickets?|seats?|invites?|invitations?|reservations?|bookings?|appointments?|slots?) "
+    r"for (?:the )?$",
+    re.I,
+)
 _CALLED_OFF = re.compile(
     r"\s*(?:has|have|had|got|was|were|is|'s)?(?: been)? "
     rf"(?:{'|'.join(sorted(verbs.CALLED_OFF))})\b",
@@ -127,7 +134,9 @@ def side_of(sentence: str, start: int, end: int) -> Side | None:
     if _is_open(around):
         return "open"
     told = _told(around)
-    if told in ("present", "near") and _HABIT.search(around.told_before):
+    if told is None and sentence.rstrip().endswith((".", "!")):
+        return "open"  # "June 30.", an answer; "on June 30" alone is what somebody looks for
+    if told in ("present", "near", "arranged") and _HABIT.search(around.told_before):
         return "open"
     if told == "present":
         return "yearly" if _YEARLY.search(around.sentence) else "ahead"
@@ -179,6 +188,8 @@ def _told(around: _Around) -> _Told:
     earlier, later = _words(around.earlier), _words(around.later)
     if earlier and before and before[0].endswith("ing"):  # "We drove off, leaving on the 3rd"
         before = [*earlier, *before]
+    if _TICKET_FOR.search(around.before) and verbs.WAS.isdisjoint(before) and "had" not in before:
+        return "arranged"
     told = _last_verb(before) or _first_verb(after) or _kind(before) or _last_verb(earlier)
     if told:
         return told
@@ -215,7 +226,9 @@ def _last_verb(words: Sequence[str]) -> _Told:
 
 def _first_verb(words: Sequence[str]) -> _Told:
     """Of words behind the date; what such a verb arranges "for" a later day is another matter."""
-    found = (_verb(words[: at + 3], at) for at in range(len(words)))
+    places = range(len(words))
+    main = [at for at in places if not _in_relative_clause(words, at)]
+    found = (_verb(words[: at + 3], at) for at in (*main, *places))
     return next((told for told in found if told), None)
 
 
@@ -274,8 +287,12 @@ def _participle_side(words: Sequence[str], at: int) -> _Told:
         return None
     if word in verbs.INTENDED and rest[:1] == ["to"]:
         return "present" if auxiliary in verbs.IS else "near"
+    if word in verbs.REQUESTED and "to" in rest[:4] and rest.index("to") + 2 < len(rest):
+        return "arranged"  # "told me to come back on"
     if auxiliary in verbs.PASSIVE or (word == "got" and auxiliary in verbs.HAVE):
         return "present"
+    if word in verbs.BOOKED and _ends_in(rest, ("for",)) and auxiliary not in verbs.WAS | {"had"}:
+        return "arranged"
     if word in verbs.ARRANGED and "for" in rest and _names_plan(rest[rest.index("for") + 1 :]):
         return "near"
     if word in verbs.ARRANGED and "tickets" in rest and "to" in rest:
@@ -329,6 +346,7 @@ def _is_present(words: Sequence[str], at: int) -> bool:
         is_verb = word.endswith("s") and len(word) > 3
     if word in verbs.BASE_FORMS:
         is_verb |= subject in ("", "and", "please") or (subject.endswith("s") and len(subject) > 2)
+        is_verb |= _in_relative_clause(words, at - 1)  # "the tickets I bought arrive"
     elif word in verbs.S_FORMS:
         is_verb |= subject != ""
     return is_verb and not _in_past_clause(words, at)
@@ -342,9 +360,54 @@ def _is_infinitive(words: Sequence[str], at: int) -> bool:
 
 def _in_past_clause(words: Sequence[str], at: int) -> bool:
     """ "I made phone calls": what looks like a verb is a noun where a past tense stands before."""
-    for word in reversed(words[:at]):
+    for place in reversed(range(at)):
+        word = words[place]
         if word in verbs.LINKS or word in verbs.REPORTED:
             return False
         if _is_participle(word) or word in verbs.OVER:
-            return True
+            return not _in_relative_clause(words, place)
+    return False
+
+
+def _in_relative_clause(words: Sequence[str], at: int) -> bool:
+    """Whether the past tense at ``at`` tells of a noun that its sentence is about: "The lease
+    (that) I signed …", "The man who sold us the flat …"."""
+    if at < 1 or not _is_participle(words[at]):
+        return False
+    subject = at - 1
+    while subject >= 0 and (
+        _is_adverb(words[subject]) or words[subject] in verbs.HAVE | {"had", "'d"}
+    ):
+        subject -= 1
+    if subject < 0:
+        return False
+    if words[subject] in verbs.RELATIVE:
+        return _ends_noun_phrase(words[:subject])
+    if words[subject] in verbs.PLURAL_SUBJECTS or words[subject] in verbs.SINGULAR_SUBJECTS:
+        begin = subject
+    elif subject > 0 and words[subject - 1] in verbs.DETERMINERS:  # "the lease my brother signed"
+        begin = subject - 1
+    else:
+        return False
+    if words[begin - 1 : begin] and words[begin - 1] in verbs.RELATIVE:
+        begin -= 1
+    return _ends_noun_phrase(words[:begin])
+
+
+def _ends_noun_phrase(words: Sequence[str]) -> bool:
+    """Whether the words end in a noun with its article, where a clause may begin."""
+    if not words or words[-1] in verbs.EMPTY | verbs.DETERMINERS:
+        return False
+    if not verbs.SETTING.isdisjoint(words[-2:]):
+        return False
+    for at in range(len(words) - 2, max(-1, len(words) - 5), -1):
+        if words[at] in verbs.DETERMINERS:
+            before = words[at - 1] if at else ""
+            if before in verbs.DETERMINERS:  # "my new lease"
+                continue
+            return before in ("", "think", "hope", "know") or (
+                before in verbs.LINKS or before in verbs.REPORTED or _is_adverb(before)
+            )
+        if _is_participle(words[at]) or words[at] in verbs.EMPTY:
+            return False
     return False

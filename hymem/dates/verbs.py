@@ -43,6 +43,13 @@ DETERMINERS = _words(
     "a an the my our your his her its their this these those some any no every each first last "
     "next 's of new old big long good great"
 )
+# Between a noun and what is said of it: "the lease that I signed".
+RELATIVE = _words("that which who whom")
+# Time and place, not what a clause is about: "The day before yesterday I made calls".
+SETTING = _words(
+    "day days night morning afternoon evening week weekend month year time moment summer winter "
+    "spring autumn way"
+)
 # A clause that begins with one of these says something of its own: "I heard that …".
 LINKS = _words("that which who and or but so because when while if as then")
 
@@ -105,6 +112,16 @@ INTENDED = _words(
     "scheduled expected set about booked decided agreed promised offered arranged needed "
     "determined"
 )
+# Followed by whom and "to": what somebody is to do, later.
+REQUESTED = _words(
+    "asked told invited reminded ordered advised instructed urged begged encouraged requested "
+    "summoned"
+)
+# Followed by "for" and directly by the date: what is arranged for then.
+BOOKED = _words(
+    "booked reserved scheduled pencilled penciled slated registered enrolled invited planned "
+    "arranged organised organized"
+)
 # Followed by "for" and a date: what was arranged.
 ARRANGED = _words(
     "booked reserved scheduled rescheduled planned arranged set fixed signed registered enrolled "
@@ -131,8 +148,8 @@ PLANS = _words(
     ferry train bus wedding audition rehearsal checkup check-up viewing conference workshop
     class course training seminar webinar lecture presentation talk reservation booking surgery
     operation hearing trial trip holiday vacation visit delivery move moving match game race
-    marathon tournament festival show premiere opening recital exhibition fair market barbecue
-    bbq brunch picnic karaoke date session scan mot inspection vet dentist doctor physio
+    marathon triathlon tournament festival show premiere opening recital exhibition fair market
+    barbecue bbq brunch picnic karaoke date session scan mot inspection vet dentist doctor physio
     reminder todo rent tax payment bill due call launch release graduation ceremony funeral
     reunion
     """
