@@ -213,7 +213,9 @@ class Ingestor:
                 except EncoderError as error:
                     log.warning("memories still have no vectors: %s", error)
                     return False
-                except (BudgetError, PriceError) as error:
+                except StoreClosedError:
+                    raise
+                except Exception as error:  # a scope that cannot be worked on holds up no other
                     log.warning("a scope's memories still have no vectors: %s", error)
         return complete
 

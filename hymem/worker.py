@@ -104,7 +104,7 @@ class Worker:
                 self._process(*work)
             except StoreClosedError:
                 return
-            except Exception:  # the thread must go on
+            except BaseException:  # the thread must go on, whatever a user's part raises
                 log.exception("background extraction stopped for a while; saved turns are safe")
                 self._retry_at = time.monotonic() + FIRST_SECONDS
 
@@ -188,7 +188,7 @@ class Worker:
             self._note(outage)
         except StoreClosedError:
             pass
-        except Exception:
+        except BaseException:
             log.exception("background extraction stopped for a while; saved turns are safe")
         finally:
             with self._changed:
@@ -217,7 +217,7 @@ class Worker:
                 work(scope)
         except StoreClosedError:
             raise
-        except Exception:
+        except BaseException:  # on a thread of our own nobody else catches it
             log.exception("a scope could not be worked on; its saved turns are safe")
 
     def _plan_retry(self) -> None:

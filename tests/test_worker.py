@@ -1,7 +1,9 @@
 """The background thread: work goes on behind ``add``, and what a process left is taken up."""
 
+import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from test_ingest import ANA, ENCODER, EveryTurn, Unreachable, make, say
@@ -9,7 +11,7 @@ from test_ingest import ANA, ENCODER, EveryTurn, Unreachable, make, say
 import hymem.retry
 import hymem.worker
 from hymem.defaults import open_store
-from hymem.errors import LLMError
+from hymem.errors import LLMError, StoreError
 from hymem.messages import parse_messages
 from hymem.types import Scope
 from hymem.worker import Worker
@@ -140,6 +142,41 @@ def test_a_damaged_scope_holds_up_no_other(store, quick):
         connection.execute("UPDATE events SET time = 'garbage' WHERE scope = 1")
     worker.resume()
     assert until(lambda: store.status(other).units == 1)
+    worker.stop()
+
+
+def test_a_damaged_scope_without_vectors_holds_up_no_other(store, quick):
+    down = make(store, EveryTurn(), encoder=Unreachable())
+    down.append(ANA, parse_messages("I have a parrot."))
+    with store._db.write() as connection:
+        connection.execute("UPDATE items SET time = 'garbage'")
+    ingestor, ben, eve = make(store, EveryTurn()), Scope("ben"), Scope("eve")
+    for scope in (ben, eve):
+        ingestor.append(scope, parse_messages("I have a parrot."))
+    with pytest.raises(StoreError):
+        ingestor.drain([ANA, ben])
+    assert store.status(ben).units == 1
+    worker = Worker(ingestor)
+    worker.resume()
+    assert until(lambda: store.status(eve).units == 1)
+    worker.stop()
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1), GeneratorExit()])
+def test_the_thread_survives_whatever_a_part_raises(store, quick, error):
+    class Cut:
+        def segment(self, turns, vectors):
+            if "poison" in turns[0].text:
+                raise error
+            return [(0, len(turns))]
+
+    ingestor = replace(make(store, EveryTurn()), segmenter=Cut())
+    worker, ben = Worker(ingestor), Scope("ben")
+    ingestor.append(ANA, parse_messages("poison"))
+    worker.notify(ANA)
+    ingestor.append(ben, parse_messages("I have a parrot."))
+    worker.notify(ben)
+    assert until(lambda: store.status(ben).units == 1)
     worker.stop()
 
 
