@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 # A fork waits so long for other threads, and then is made all the same.
-CALM_SECONDS = 10.0
+CALM_SECONDS = 5.0
 
 
 class Forkable(Protocol):
