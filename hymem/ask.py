@@ -13,6 +13,7 @@ from hymem.encoders.rows import encode
 from hymem.errors import BudgetError, InputError, LLMError
 from hymem.keys import unit_key
 from hymem.offline import NOTHING, SURE, OfflineReader
+from hymem.passages import excerpt
 from hymem.prompts import load
 from hymem.recall import choose_tier, recall
 from hymem.retrieve import Retriever, as_known
@@ -24,6 +25,8 @@ from hymem.types import LLM, Answer, Budget, Config, Context, Encoder, Filter, H
 
 NOT_FOUND = "The memory does not say."
 _STAGES = ("light", "select", "deep", "reflect")
+# So much of a long text the rules read: eight passages.
+READ_TOKENS = 1024
 
 
 class Asker:
@@ -188,15 +191,18 @@ class Asker:
     def _with_turns(
         self, scope: Scope, hits: Sequence[Hit], as_of: datetime | None
     ) -> Sequence[Hit]:
-        """Behind each unit the turns that it rests on: rules need the words as they were said."""
+        """Behind each unit the turns that it rests on: rules need the words as they were said. Of
+        a long one its best passages."""
         wanted = dict.fromkeys(id for hit in hits for id in hit.source_turns)
         items: dict[int, Hit | Turn] = {
             turn.id: turn for turn in self._store.turns(scope, list(wanted))
         }
         items |= {hit.id: hit for hit in hits}
         order = dict.fromkeys(id for hit in hits for id in (hit.id, *hit.source_turns))
-        found = as_hits([items[id] for id in order if id in items], hits)
-        return found if as_of is None else as_known(self._store, scope, found, as_of)
+        found: Sequence[Hit] = as_hits([items[id] for id in order if id in items], hits)
+        if as_of is not None:
+            found = as_known(self._store, scope, found, as_of)
+        return [excerpt(hit, READ_TOKENS) for hit in found]
 
     def _chosen(
         self,

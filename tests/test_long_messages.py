@@ -46,6 +46,11 @@ def test_pasted_logs_slow_down_no_recall_and_hide_nothing() -> None:
             memory.add(f"Here is log number {number}: {LOG}", user_id="u", session_id=str(number))
         assert "Hermes" in recall()
         assert quickest(recall) < before + 0.05  # counting them anew took half a second
+        question = "What is my server called?"
+        assert "Hermes" in memory.ask(question, user_id="u").text
+        assert (
+            quickest(lambda: memory.ask(question, user_id="u"), 3) < 0.3
+        )  # reading them whole took twice that
 
 
 def test_what_a_long_message_says_somewhere_is_found_and_shown() -> None:
