@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Message,
         PaidEncoder,
         PaidStage,
+        Passage,
         Scope,
         Segmenter,
         Statement,
@@ -69,8 +70,8 @@ _HOMES = {
     "memory": ("HyMem",),
     "types": (
         "LLM", "Answer", "Budget", "CallCounter", "Completion", "Config", "Context", "Encoder",
-        "Event", "Extractor", "Filter", "Hit", "Message", "PaidEncoder", "PaidStage", "Scope",
-        "Segmenter", "Statement", "TokenCoder", "Turn", "Unit", "Usage",
+        "Event", "Extractor", "Filter", "Hit", "Message", "PaidEncoder", "PaidStage", "Passage",
+        "Scope", "Segmenter", "Statement", "TokenCoder", "Turn", "Unit", "Usage",
     ),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -102,6 +103,7 @@ __all__ = [
     "NotFoundError",
     "PaidEncoder",
     "PaidStage",
+    "Passage",
     "PriceError",
     "Scope",
     "Segmenter",
