@@ -37,6 +37,7 @@ _UNREADABLE = (
     OverflowError,
     AttributeError,
     LookupError,
+    MemoryError,
     struct.error,
     TypeError,
     ValueError,
