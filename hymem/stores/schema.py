@@ -10,10 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime, tzinfo
+from functools import cache
 
 from hymem.clock import Clock
 from hymem.errors import StoreVersionError
 from hymem.passages import PASSAGE_TOKENS
+from hymem.stores.layout import Layout, check_layout, layout_of
 
 # "HyMe", at byte 68 of every HyMem database.
 APPLICATION_ID = 0x48794D65
@@ -240,15 +242,15 @@ def migrate(connection: sqlite3.Connection, path: str, zone: tzinfo | None = Non
     """Create the tables, or bring them from an older version to this one, in one transaction.
     ``zone``: of times that name none (default: the zone that the system is set to).
 
-    Raises ``StoreVersionError`` when another process has meanwhile made the database newer.
+    Raises ``StoreError`` for a database that is not made of HyMem's tables alone, and
+    ``StoreVersionError`` when another process has meanwhile made it newer.
     """
-    clock = Clock(zone)
-    connection.create_function("placed", 1, lambda text: _placed(text, clock), deterministic=True)
-    connection.create_function("seconds", 1, _seconds, deterministic=True)
+    _add_functions(connection, zone)
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         _check_version(path, version)
+        check_layout(connection, path, _layout(version))
         for step in MIGRATIONS[version:]:
             step(connection)
         if version < VERSION:
@@ -256,8 +258,29 @@ def migrate(connection: sqlite3.Connection, path: str, zone: tzinfo | None = Non
             connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
+
+
+def _add_functions(connection: sqlite3.Connection, zone: tzinfo | None) -> None:
+    """What the migrations call."""
+    clock = Clock(zone)
+    connection.create_function("placed", 1, lambda text: _placed(text, clock), deterministic=True)
+    connection.create_function("seconds", 1, _seconds, deterministic=True)
+
+
+@cache
+def _layout(version: int) -> Layout:
+    """What a database of this version is made of."""
+    connection = sqlite3.connect(":memory:")
+    _add_functions(connection, None)
+    try:
+        for step in MIGRATIONS[:version]:
+            step(connection)
+        return layout_of(connection)
+    finally:
+        connection.close()
 
 
 def _check_version(path: str, version: int) -> None:
