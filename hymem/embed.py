@@ -60,6 +60,7 @@ def fill_in_token_ids(store: Store, encoder: Encoder) -> None:
     if not isinstance(encoder, TokenCoder):
         return
     while items := store.uncoded(ITEMS_PER_CALL):
+        log.info("an older version's memories get token ids: down from %d", items[0].id)
         groups = [key_texts(item, encoder.max_tokens).texts for item in items]
         ids = iter(encoder.token_ids([text for group in groups for text in group]))
         store.put_token_ids(

@@ -11,6 +11,8 @@ import unicodedata
 from functools import cache, lru_cache
 from typing import Any
 
+from hymem.tokens import forget_counts
+
 # A longer run of letters is no word of any language (base64, a minified script).
 LONGEST_TERM = 64
 _LONGEST_ENDING = 16  # more than the stemmer ever takes off
@@ -49,8 +51,10 @@ def terms(text: str) -> list[str]:
 
 
 def forget_words() -> None:
-    """Let go of the words that were met, some of which may be of a text that was deleted."""
+    """Let go of the words that were met and of the texts that were counted, some of which may be
+    of a text that was deleted."""
     _stem.cache_clear()
+    forget_counts()
 
 
 def fold(text: str) -> str:

@@ -22,6 +22,11 @@ _ENDLESS_ANY = re.compile(rf"[^\W_{_IDEOGRAPHS}]{{101,}}")
 _CHARACTERS_PER_TOKEN = 4
 
 
+def forget_counts() -> None:
+    """Let go of the texts whose counts are remembered."""
+    _recent.clear()
+
+
 def count_tokens(text: str) -> int:
     """Number of WordPiece tokens of ``text``, without the special ones."""
     return count_many([text])[0]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hymem import HyMem
+from hymem import HyMem, tokens
 
 LOG = " ".join(f"error {i} at line {7 * i} in module foo{i % 50} of server" for i in range(1500))
 
@@ -113,7 +113,9 @@ def test_deleted_messages_leave_no_token_ids(tmp_path: Path) -> None:
             return count
 
         assert rows() == 3
+        assert "Short." in tokens._recent
         memory.delete(ids[0], user_id="u")
+        assert not tokens._recent
         assert rows() == 2
         memory.delete_all(user_id="u")
         assert rows() == 1
