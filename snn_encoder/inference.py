@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ CODE_DIM = 192  # of a token's code
 _QUANTUM = 128  # of the int8 token table: 1/2 t is then a whole number for t = 1, 2, 4, 8
 _HALF = 64
 _UNKNOWN = "[UNK]"
+_one_at_a_time = threading.Lock()
 
 
 class WeightsError(ValueError):
@@ -345,7 +347,11 @@ class SpikingEncoder:
     def _token_code_table(self) -> _TokenCodes:
         codes = self._codes
         if codes is None or codes.steps != self.timesteps:
-            codes = self._codes = _TokenCodes(self._table, self._readouts[0], self.timesteps)
+            with _one_at_a_time:  # threads that make it side by side take many times as long
+                codes = self._codes
+                if codes is None or codes.steps != self.timesteps:
+                    codes = _TokenCodes(self._table, self._readouts[0], self.timesteps)
+                    self._codes = codes
         return codes
 
     def _on(self, device: str) -> TorchEncoder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import tomllib
 from pathlib import Path
 
@@ -100,3 +102,24 @@ def test_token_ids_of_odd_texts() -> None:
     assert len(long) == encoder.max_tokens
     assert encoder.token_ids([]) == []
     assert encoder.vocabulary == SpikingEncoder.from_pretrained("nano").vocabulary
+
+
+def test_threads_that_search_first_make_the_table_of_codes_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = SpikingEncoder.from_pretrained("nano")
+    made, real = [], inference._principal
+
+    def slowly(weight: inference.Floats) -> inference.Floats:
+        made.append(threading.get_ident())
+        time.sleep(0.1)
+        return real(weight)
+
+    monkeypatch.setattr(inference, "_principal", slowly)
+    ids = np.arange(5, dtype=np.uint16)
+    threads = [threading.Thread(target=encoder.token_codes, args=(ids,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
