@@ -22,7 +22,7 @@ import hymem.life
 from hymem import AsyncHyMem, HyMem, Statement, StoreClosedError, StoreError, Turn
 from hymem.stores.base import Status
 
-PROGRAM = Path(__file__).with_name("closing.py")
+PROGRAM = Path(__file__).parent / "programs" / "closing.py"
 WAYS = ("threads", "asyncio", "exit", "dropped")
 
 

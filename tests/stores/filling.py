@@ -22,6 +22,8 @@ CODES = np.random.default_rng(5).normal(size=(VOCABULARY, 8)).astype(np.float32)
 CODES /= np.linalg.norm(CODES, axis=1, keepdims=True)
 ANA = Scope("ana")
 BEN = Scope("ben")
+# What a program started by a test must have on its path, whatever pytest has put on its own.
+PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 
 def encode(text: str) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from filling import ANA, BEN, encode, extract, found, open_store, turn, unit
+from filling import ANA, BEN, PATHS, encode, extract, found, open_store, turn, unit
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -369,9 +369,7 @@ def test_a_killed_deletion_is_finished_by_whoever_opens_the_file(
         store.add_turns(ANA, [turn("a secretmark") for _ in range(50)])
         fill(store, 3, scopes=2, times=40)
         expected = [one.text for one in store.list_turns(SCOPES[0])]
-    code = f"import sys; sys.path[:0] = {sys.path[:2]!r}\n" + KILLED_AT.format(
-        module=module, name=name
-    )
+    code = f"import sys; sys.path[:0] = {PATHS!r}\n" + KILLED_AT.format(module=module, name=name)
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "chat.db")])
     assert done.returncode == -signal.SIGKILL
     store = opened()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from filling import ANA, encode, extract, found, open_store, turn, unit
+from filling import ANA, PATHS, encode, extract, found, open_store, turn, unit
 
 from hymem.errors import StoreError, StoreVersionError
 from hymem.stores.schema import VERSION
@@ -120,7 +120,7 @@ with open_store({path!r}) as store:
 
 def test_when_writing_fails_every_acknowledged_turn_is_there(path: Path) -> None:
     size = path.stat().st_size + 300_000
-    script = FILL_THE_DISK.format(paths=sys.path[:2], path=str(path), size=size)
+    script = FILL_THE_DISK.format(paths=PATHS, path=str(path), size=size)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     *acknowledged, last = done.stdout.splitlines()
     assert last.startswith("StoreError"), done.stderr

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filling import ANA, BEN, encode, extract, found, open_store, turn, unit
+from filling import ANA, BEN, PATHS, encode, extract, found, open_store, turn, unit
 
 from hymem.stores.sqlite import SQLiteStore
 
@@ -40,7 +40,7 @@ def test_two_stores_on_one_file_agree_after_every_change(opened: Opened) -> None
 
 
 def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    code = f"import sys; sys.path[:0] = {sys.path[:2]!r}\n{script}"
+    code = f"import sys; sys.path[:0] = {PATHS!r}\n{script}"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -130,7 +130,7 @@ def threads(folder: Path) -> None:
     time.sleep(random.uniform(0, 0.3))
     started = time.monotonic()
     memory.close()
-    assert time.monotonic() - started < 12, "close took too long"
+    assert time.monotonic() - started < 20, "close took too long"
     for user in users:
         user.join(30)
     assert not any(user.is_alive() for user in users), "a call never came back"
@@ -166,7 +166,7 @@ async def _tasks(folder: Path) -> None:
         user.cancel()
     started = time.monotonic()
     await memory.close()
-    assert time.monotonic() - started < 12, "close took too long"
+    assert time.monotonic() - started < 20, "close took too long"
     ended = await asyncio.wait_for(asyncio.gather(*users, return_exceptions=True), 30)
     assert all(one is None or isinstance(one, asyncio.CancelledError) for one in ended), ended
     assert not wrong, wrong

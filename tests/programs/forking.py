@@ -28,7 +28,7 @@ import hymem.worker
 from hymem import AsyncHyMem, Filter, HyMem, StoreError, Turn
 
 hymem.worker.IDLE_SECONDS = 0.2
-PATIENCE = 30.0
+PATIENCE = 90.0
 AT_ONCE = 4
 
 
@@ -75,7 +75,7 @@ def use(memory: HyMem, user: str, kept: Path, close: bool = True) -> None:
 
 
 def until(true: Callable[[], bool], otherwise: str) -> None:
-    end = time.monotonic() + PATIENCE / 2
+    end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, otherwise
         time.sleep(0.02)
@@ -333,7 +333,7 @@ def check(folder: Path, kept: Path) -> None:
 
 if __name__ == "__main__":
     way, forks, where = sys.argv[1:]
-    faulthandler.dump_traceback_later(10 * PATIENCE, exit=True)
+    faulthandler.dump_traceback_later(5 * PATIENCE, exit=True)
     kept = Path(where) / "kept"
     ways = (busy, idle, preload, many, tasks, odd)
     {one.__name__: one for one in ways}[way](int(forks), Path(where), kept)
