@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
 from hymem.keys import KeyTexts, key_texts
+from hymem.llm.waits import somebody_waits
 from hymem.redact import guarded
 from hymem.types import Encoder, TokenCoder, Turn, Unit
 
@@ -77,7 +78,8 @@ def encode_each(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[Keys | N
     try:
         return [*encode_items(encoder, items)]
     except EncoderError as error:
-        _keys(encoder, [_PROBE])
+        with somebody_waits():  # as on one that is up nobody would for long
+            _keys(encoder, [_PROBE])
         if len(items) == 1:
             log.warning("the encoder fails on the memory %d: %s", items[0].id, error)
             return [None]

@@ -36,6 +36,7 @@ from hymem.errors import (
     StoreError,
 )
 from hymem.keys import KeyTexts, key_texts, lexical_text, strip_recalled, turn_keys, unit_key
+from hymem.llm.waits import somebody_waits
 from hymem.messages import Said, as_utc, clean_text
 from hymem.offline import OfflineExtractor
 from hymem.outputs import checked_ranges, checked_statements
@@ -105,8 +106,8 @@ class Ingestor:
         """Save turns durably and searchably, all of them or, when this raises, none; their ids, in
         order. ``on_known``: see ``hymem.resent``.
 
-        When the encoder cannot be reached the turns are saved all the same and found by their
-        words; ``embed_missing`` adds the vectors later.
+        When the encoder cannot be reached, or does not answer in time, the turns are saved all the
+        same and found by their words; ``embed_missing`` adds the vectors later.
         """
         known = self.store.said_before(scope, source_ids(said))
         new = {clean_text(source) for source in source_ids(said)}.difference(known)
@@ -283,7 +284,8 @@ class Ingestor:
 
     def _keys_or_none(self, groups: Sequence[KeyTexts]) -> list[Keys] | list[None]:
         try:
-            return encode_groups(self.encoder, groups)
+            with somebody_waits():
+                return encode_groups(self.encoder, groups)
         except (EncoderError, BudgetError, PriceError) as error:
             log.warning("memories are saved without vectors, to be embedded later: %s", error)
             return [None] * len(groups)

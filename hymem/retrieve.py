@@ -18,6 +18,7 @@ from hymem.context import SHARE
 from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
 from hymem.keys import windows
+from hymem.llm.waits import somebody_waits
 from hymem.passages import Item, with_text
 from hymem.stores.base import AskedTokens, Candidates, Store
 from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder, Unit
@@ -256,7 +257,8 @@ class Retriever:
         import numpy as np
 
         try:
-            rows = encode(self._encoder, windows(question, self._encoder.max_tokens))
+            with somebody_waits():
+                rows = encode(self._encoder, windows(question, self._encoder.max_tokens))
         except EncoderError as error:
             log.warning("searching by words alone: %s", error)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from hymem.encoders.rows import unit_rows
 from hymem.errors import EncoderError, LLMError
 from hymem.llm.connection import Connection
 from hymem.llm.protocol import OddReplyError, read_vectors
+from hymem.llm.waits import RESTS, does_somebody_wait
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +37,10 @@ class OpenAIEncoder:
 
     ``dim``: the vectors' length, needed for models that HyMem does not know. ``max_tokens``: longer
     texts get several vectors; the endpoint's own limit is usually higher, but a vector of half a
-    page finds less. Retries and time-outs are those of ``hymem.llm.openai.OpenAIChat``.
+    page finds less. ``timeout``: seconds for one attempt. ``deadline``: seconds for a call, retries
+    included. ``add``, ``search`` and ``recall`` wait for ``hymem.llm.waits.LONGEST_SECONDS`` at
+    most, and after that for twice as long not at all: memories get their vectors later, and
+    questions are matched by their words.
 
     Raises ``EncoderError`` when ``dim`` is neither given nor known.
     """
@@ -49,7 +54,7 @@ class OpenAIEncoder:
         api_key: str | None = None,
         max_tokens: int = 512,
         timeout: float = 60.0,
-        deadline: float | None = None,
+        deadline: float = 120.0,
         max_retries: int = 4,
     ) -> None:
         known = dim or _DIMS.get(model)
@@ -68,6 +73,8 @@ class OpenAIEncoder:
             concurrency=None,
             limit=REPLY_BYTES + TEXTS_PER_CALL * known * NUMBER_BYTES,
         )
+        # By ``time.monotonic``: until then nobody who waits is kept waiting by it.
+        self._resting_until = 0.0
 
     @property
     def base_url(self) -> str:
@@ -109,10 +116,18 @@ class OpenAIEncoder:
 
         body = {"model": self.model, "input": list(texts), **self._shorten}
         connection = self._connection
+        end, began = connection.end(), time.monotonic()
+        if does_somebody_wait() and began < self._resting_until:
+            raise EncoderError("the endpoint did not answer a moment ago; it is not waited for now")
         try:
-            return read_vectors(connection.call(create, connection.end()), len(texts))
+            content = connection.call(create, end)
+            self._resting_until = 0.0
+            return read_vectors(content, len(texts))
         except LLMError as error:
             problem = str(error)
+            if error.down:
+                now = time.monotonic()
+                self._resting_until = now + RESTS * (now - began)
         except OddReplyError as error:
             problem = str(connection.failure(error))
         raise EncoderError(problem)

@@ -24,6 +24,7 @@ from hymem.errors import InputError, LLMError
 from hymem.llm import loop
 from hymem.llm.protocol import OddReplyError
 from hymem.llm.slots import Slots
+from hymem.llm.waits import at_most
 from hymem.redact import redact
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Connection:
         with forks.working():  # the child of a fork could never import what was half imported
             import hymem.llm.attempt  # noqa: F401  (loads the SDK, for which no call should pay)
 
-        return time.monotonic() + self._deadline
+        return time.monotonic() + at_most(self._deadline)
 
     def call(self, work: Callable[[AsyncOpenAI], Awaitable[T]], end: float) -> T:
         """What ``work`` makes of the client, within a slot. Raises ``LLMError``: ``StatusError``
@@ -146,8 +147,8 @@ class Connection:
             return self.failure(error)
         except TimeoutError:
             return LLMError(
-                f"no reply within {self._deadline:g} s, the waits for a slot and between attempts "
-                "included",
+                f"no reply within {at_most(self._deadline):g} s, the waits for a slot and between "
+                "attempts included",
                 down=True,
             )
         except Exception as error:  # the SDK lets errors of its HTTP library through
