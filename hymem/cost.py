@@ -29,7 +29,7 @@ from hymem.llm.streams import Closable
 from hymem.messages import clean_text
 from hymem.outputs import checked_completion, checked_name, checked_spent
 from hymem.prices import Prices
-from hymem.redact import FOREIGN, as_ours, guarded, secrets_of
+from hymem.redact import FOREIGN, as_ours, brief, guarded, secrets_of
 from hymem.tokens import reported_count
 from hymem.turns import awaited, waiting
 from hymem.types import LLM, Budget, Completion, Encoder, PaidEncoder, Scope, StageUsage, Usage
@@ -228,7 +228,9 @@ class Meter:
         try:
             self._ledger.store.add_costs([row])
         except StoreError as error:  # the reply is paid for; losing it too would help nobody
-            log.warning("a call of %s could not be written into the ledger: %s", stage, error)
+            log.warning(
+                "a call of %s could not be written into the ledger: %s", stage, brief(error)
+            )
 
     def _caps(self) -> Iterator[tuple[Budget, StageUsage, list[Hold]]]:
         holds = self._ledger.holds

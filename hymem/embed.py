@@ -12,7 +12,7 @@ from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
 from hymem.keys import KeyTexts, key_texts
 from hymem.llm.waits import somebody_waits
-from hymem.redact import guarded
+from hymem.redact import brief, guarded
 from hymem.types import Encoder, TokenCoder, Turn, Unit
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def encode_each(encoder: Encoder, items: Sequence[Turn | Unit]) -> list[Keys | N
         with somebody_waits():  # as on one that is up nobody would for long
             _keys(encoder, [_PROBE])
         if len(items) == 1:
-            log.warning("the encoder fails on the memory %d: %s", items[0].id, error)
+            log.warning("the encoder fails on the memory %d: %s", items[0].id, brief(error))
             return [None]
     half = len(items) // 2
     return encode_each(encoder, items[:half]) + encode_each(encoder, items[half:])

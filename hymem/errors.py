@@ -9,7 +9,13 @@ if TYPE_CHECKING:
 
 
 class HyMemError(Exception):
-    """Base class of every error that HyMem raises on purpose."""
+    """Base class of every error that HyMem raises on purpose.
+
+    ``hint``: what may stand in a log: in HyMem's own words, while the message may quote others',
+    and with them a conversation.
+    """
+
+    hint: str = ""
 
 
 class InputError(HyMemError, ValueError):
@@ -59,11 +65,17 @@ class LLMError(HyMemError):
     """
 
     def __init__(
-        self, message: str, spent: Completion | None = None, *, down: bool = False
+        self,
+        message: str,
+        spent: Completion | None = None,
+        *,
+        down: bool = False,
+        hint: str = "",
     ) -> None:
         super().__init__(message)
         self.spent = spent
         self.down = down
+        self.hint = hint
 
 
 class LLMOutputError(LLMError):

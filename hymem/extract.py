@@ -112,7 +112,8 @@ class LLMExtractor:
         if ignored:
             log.warning("extraction: %d citations or statements ignored", ignored)
         if reply.statements and not kept:
-            raise LLMOutputError("no extracted statement cites a message that was shown")
+            problem = "no extracted statement cites a message that was shown"
+            raise LLMOutputError(problem, hint=problem)
         return kept, ignored
 
 

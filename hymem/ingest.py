@@ -42,7 +42,7 @@ from hymem.offline import OfflineExtractor
 from hymem.outputs import checked_ranges, checked_statements
 from hymem.passages import with_text
 from hymem.pool import Pool
-from hymem.redact import tell
+from hymem.redact import brief, tell
 from hymem.resent import OnKnown, resent, source_ids
 from hymem.retry import Outage, Patience, event_pause, is_down
 from hymem.segment import TopicSegmenter
@@ -183,7 +183,7 @@ class Ingestor:
             except StoreClosedError:
                 raise
             except Exception as error:
-                log.warning("a scope could not be worked on: %s", error)
+                log.warning("a scope could not be worked on: %s", brief(error))
                 broken.append(error)
 
         def each(scopes: Collection[Scope], work: Callable[[Scope], None]) -> None:
@@ -212,12 +212,12 @@ class Ingestor:
                 try:
                     complete = self._embed(scope, keep_going) and complete
                 except EncoderError as error:
-                    log.warning("memories still have no vectors: %s", error)
+                    log.warning("memories still have no vectors: %s", brief(error))
                     return False
                 except StoreClosedError:
                     raise
                 except Exception as error:  # a scope that cannot be worked on holds up no other
-                    log.warning("a scope's memories still have no vectors: %s", error)
+                    log.warning("a scope's memories still have no vectors: %s", brief(error))
         return complete
 
     def charging(self, scope: Scope) -> AbstractContextManager[Meter]:
@@ -287,7 +287,9 @@ class Ingestor:
             with somebody_waits():
                 return encode_groups(self.encoder, groups)
         except (EncoderError, BudgetError, PriceError) as error:
-            log.warning("memories are saved without vectors, to be embedded later: %s", error)
+            log.warning(
+                "memories are saved without vectors, to be embedded later: %s", brief(error)
+            )
             return [None] * len(groups)
 
     def _cut(
@@ -316,7 +318,7 @@ class Ingestor:
         except StoreError:
             raise
         except Exception as error:  # anybody's segmenter; the turns must not wait for it
-            log.warning("segmenting by rules: %s", tell(error))
+            log.warning("segmenting by rules: %s", brief(error))
             return TopicSegmenter().segment(turns, vectors)
 
     @contextmanager
@@ -330,7 +332,7 @@ class Ingestor:
                 except StoreClosedError:
                     return
                 except StoreError as error:  # the lease may run out: no loss, only double work
-                    log.warning("a lease could not be renewed: %s", error)
+                    log.warning("a lease could not be renewed: %s", brief(error))
 
         thread = threading.Thread(target=renew, name="hymem-lease", daemon=True)
         thread.start()
@@ -379,7 +381,9 @@ class Ingestor:
 
     def _fail(self, lease: Lease, event: Event, error: Exception) -> None:
         told = str(error) if isinstance(error, HyMemError) else tell(error)
-        log.warning("event %d could not be extracted: %s", event.id, told)
+        log.warning(
+            "event %d could not be extracted: %s (status() has its error)", event.id, brief(error)
+        )
         pause = event_pause(event.attempts + 1, error)
         self.store.fail_event(lease, event.id, told[:LONGEST_ERROR], pause)
 

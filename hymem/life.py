@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from hymem import forks
 from hymem.errors import HyMemError, StoreClosedError
 from hymem.llm.streams import Closable
+from hymem.redact import brief
 
 if TYPE_CHECKING:
     from hymem.stores.base import Store
@@ -122,7 +123,7 @@ class Life:
                 try:
                     stream.close()
                 except HyMemError as error:
-                    log.warning("a reply under way could not be saved: %s", error)
+                    log.warning("a reply under way could not be saved: %s", brief(error))
             with forks.waiting(), self._changed:
                 self._changed.wait_for(
                     lambda: self._calls.keys() == {me}, max(end - time.monotonic(), 0)

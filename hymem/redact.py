@@ -58,6 +58,20 @@ def tell(error: BaseException, secrets: Iterable[str] = ()) -> str:
     return redact(f"{kind}: {words}" if words else kind, secrets)
 
 
+def brief(error: BaseException) -> str:
+    """What a log may hold of an error: its kind and what HyMem itself says of it. Its message may
+    quote a conversation, which would then outlive its deletion."""
+    hint = error.hint if isinstance(error, HyMemError) else ""
+    for cause in (error, error.__cause__):  # what SQLite and the system call it quotes nobody
+        hint = hint or getattr(cause, "sqlite_errorname", "") or getattr(cause, "strerror", "")
+    return f"{type(error).__name__}: {hint}" if hint else type(error).__name__
+
+
+def trace(error: BaseException) -> str:
+    """Where an error comes from, for a log: without its message, see ``brief``."""
+    return hide("".join(traceback.format_tb(error.__traceback__))) + brief(error)
+
+
 def safe_cause(error: BaseException, secrets: Iterable[str] = ()) -> BaseException | None:
     """``error``, to be chained to one of ours, if its printed traceback holds no secret; else
     ``None``."""
@@ -83,6 +97,7 @@ def as_ours(kind: type[Ours], who: str, error: BaseException, secrets: Iterable[
     """An error of ``kind`` that says what ``who`` raised. To be raised outside of ``except``, where
     Python chains nothing to it by itself."""
     ours = kind(f"{who}: {tell(error, secrets)}")
+    ours.hint = type(error).__name__
     ours.__cause__ = safe_cause(error, secrets)
     return ours
 

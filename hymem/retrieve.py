@@ -20,6 +20,7 @@ from hymem.errors import EncoderError
 from hymem.keys import windows
 from hymem.llm.waits import somebody_waits
 from hymem.passages import Item, with_text
+from hymem.redact import brief
 from hymem.stores.base import AskedTokens, Candidates, Store
 from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder, Unit
 
@@ -260,7 +261,7 @@ class Retriever:
             with somebody_waits():
                 rows = encode(self._encoder, windows(question, self._encoder.max_tokens))
         except EncoderError as error:
-            log.warning("searching by words alone: %s", error)
+            log.warning("searching by words alone: %s", brief(error))
             return None
         vector: NDArray[np.float32] = rows[0]
         if len(rows) > 1:

@@ -14,6 +14,7 @@ from hymem.keys import strip_recalled
 from hymem.passages import with_text
 from hymem.prompts import load
 from hymem.reading import cited
+from hymem.redact import brief
 from hymem.segment import TopicSegmenter
 from hymem.types import LLM, CallCounter, Turn
 
@@ -51,7 +52,7 @@ class LLMSegmenter:
         try:
             starts = self._starts(turns)
         except (LLMError, BudgetError) as error:
-            log.warning("segmenting by rules: %s", error)
+            log.warning("segmenting by rules: %s", brief(error))
             return self._rules.segment(turns, vectors)
         bounds = replace(self._rules, sensitivity=_NEVER)
         return [

@@ -12,6 +12,7 @@ from functools import partial
 from hymem import forks
 from hymem.errors import StoreClosedError
 from hymem.ingest import Ingestor
+from hymem.redact import trace
 from hymem.retry import FIRST_SECONDS, LONGEST_SECONDS, Outage, Pause
 from hymem.types import Scope
 
@@ -22,6 +23,7 @@ IDLE_SECONDS = 20.0
 # Lets a burst of single ``add`` calls be worked on together.
 GATHER_SECONDS = 0.05
 _NEVER = math.inf
+_STOPPED = "background extraction stopped for a while; saved turns are safe\n%s"
 
 
 class Worker:
@@ -104,8 +106,8 @@ class Worker:
                 self._process(*work)
             except StoreClosedError:
                 return
-            except BaseException:  # the thread must go on, whatever a user's part raises
-                log.exception("background extraction stopped for a while; saved turns are safe")
+            except BaseException as error:  # the thread must go on, whatever a user's part raises
+                log.error(_STOPPED, trace(error))
                 self._retry_at = time.monotonic() + FIRST_SECONDS
 
     def _next(self) -> tuple[set[Scope], bool] | None:
@@ -188,8 +190,8 @@ class Worker:
             self._note(outage)
         except StoreClosedError:
             pass
-        except BaseException:
-            log.exception("background extraction stopped for a while; saved turns are safe")
+        except BaseException as error:
+            log.error(_STOPPED, trace(error))
         finally:
             with self._changed:
                 self._at_work.discard(me)
@@ -217,8 +219,8 @@ class Worker:
                 work(scope)
         except StoreClosedError:
             raise
-        except BaseException:  # on a thread of our own nobody else catches it
-            log.exception("a scope could not be worked on; its saved turns are safe")
+        except BaseException as error:  # on a thread of our own nobody else catches it
+            log.error("a scope could not be worked on; its saved turns are safe\n%s", trace(error))
 
     def _plan_retry(self) -> None:
         again = self._next_retry()

@@ -118,19 +118,26 @@ class OpenAIEncoder:
         connection = self._connection
         end, began = connection.end(), time.monotonic()
         if does_somebody_wait() and began < self._resting_until:
-            raise EncoderError("the endpoint did not answer a moment ago; it is not waited for now")
+            resting = "the endpoint did not answer a moment ago; it is not waited for now"
+            raise _failure(resting, resting)
         try:
             content = connection.call(create, end)
             self._resting_until = 0.0
             return read_vectors(content, len(texts))
         except LLMError as error:
-            problem = str(error)
+            failure = _failure(str(error), error.hint)
             if error.down:
                 now = time.monotonic()
                 self._resting_until = now + RESTS * (now - began)
         except OddReplyError as error:
-            problem = str(connection.failure(error))
-        raise EncoderError(problem)
+            failure = _failure(str(connection.failure(error)))
+        raise failure
+
+
+def _failure(problem: str, hint: str = "") -> EncoderError:
+    error = EncoderError(problem)
+    error.hint = hint
+    return error
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -42,7 +42,8 @@ class StatusError(LLMError):
 
     def __init__(self, message: str, status: int) -> None:
         # 400, 413 and 422 are the request's fault (too long, say), not the endpoint's.
-        super().__init__(message, down=status not in (400, 413, 422))
+        down = status not in (400, 413, 422)
+        super().__init__(message, down=down, hint=f"the endpoint answered {status}")
         self.status = status
 
 
@@ -146,11 +147,9 @@ class Connection:
         except OddReplyError as error:
             return self.failure(error)
         except TimeoutError:
-            return LLMError(
-                f"no reply within {at_most(self._deadline):g} s, the waits for a slot and between "
-                "attempts included",
-                down=True,
-            )
+            hint = f"no reply within {at_most(self._deadline):g} s"
+            text = f"{hint}, the waits for a slot and between attempts included"
+            return LLMError(text, down=True, hint=hint)
         except Exception as error:  # the SDK lets errors of its HTTP library through
             return self._explained(error)
 
@@ -200,7 +199,8 @@ class Connection:
             text = "the endpoint refused the API key (401); check api_key or OPENAI_API_KEY"
             return StatusError(text, error.status_code)
         if isinstance(error, openai.APITimeoutError):
-            return LLMError(f"no reply within {self._timeout:g} s, retries included", down=True)
+            hint = f"no reply within {self._timeout:g} s"
+            return LLMError(f"{hint}, retries included", down=True, hint=hint)
         if isinstance(error, openai.APIStatusError):
             text = f"the endpoint answered {error.status_code}: {error.message}"
             if error.status_code < 400:
@@ -209,7 +209,8 @@ class Connection:
         cause = error.__cause__ or error
         host = urlsplit(self.base_url).netloc
         problem = self._redact(f"{type(error).__name__}: {cause}")
-        return LLMError(f"the connection to {host} failed: {problem}", down=True)
+        hint = f"the connection to {host} failed"
+        return LLMError(f"{hint}: {problem}", down=True, hint=hint)
 
     def _redact(self, text: str) -> str:
         return redact(text, self._address.secrets)

@@ -85,6 +85,7 @@ def converse(
     raise LLMOutputError(
         f"{reply.model} gave no usable reply in {1 + CORRECTIONS} attempts; the last one {problem}",
         spent,
+        hint="no usable reply",
     )
 
 
