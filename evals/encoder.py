@@ -1,6 +1,6 @@
 """Quality of sentence encoders by themselves: `python -m evals.encoder --out FILE`.
 
-Three checks, each with its development part apart (EVALUATION.md):
+Three checks, each with its development part apart:
 
 - LOCOMO: evidence recall@10 over the data set's observations, linked, categories 1-4;
 - LongMemEval-S: recall_all@5 of sessions, user turns as keys, best turn per session, questions
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,9 @@ def measure(encode: Encode) -> dict[str, Halves]:
 
 def table_only(weights: str) -> SpikingEncoder:
     """Return an encoder whose blocks are silent: their spikes reach no read-out."""
-    encoder = SpikingEncoder.from_pretrained(weights)
-    encoder._blocks, encoder._readouts = [], encoder._readouts[:1]
-    return encoder
+    parameters = SpikingEncoder.from_pretrained(weights).parameters
+    alone = replace(parameters, blocks=(), readouts=parameters.readouts[:1])
+    return SpikingEncoder(alone, weights)
 
 
 def main() -> None:
@@ -140,7 +141,7 @@ def main() -> None:
     for weights in args.weights:
         encoder = SpikingEncoder.from_pretrained(weights)
         models = {encoder.name: encoder}
-        if args.table_only and encoder._blocks:
+        if args.table_only and encoder.parameters.blocks:
             models[f"{encoder.name}, table read-out only"] = table_only(weights)
         for name, model in models.items():
             for steps in args.timesteps:

@@ -28,7 +28,7 @@ class MiniLM:
     max_tokens = 256
 
     def __init__(self) -> None:
-        from snn_encoder.teacher import Teacher
+        from snn_encoder.distill.teacher import Teacher
 
         self._teacher = Teacher(max_tokens=self.max_tokens)
 
@@ -154,8 +154,7 @@ def load_encoder(name: str) -> Encoder:
 
         return default_encoder()
     if kind == "spiking" and model:
-        from snn_encoder import SpikingEncoder
-        from snn_encoder.inference import WeightsError
+        from snn_encoder import SpikingEncoder, WeightsError
 
         try:
             spiking: Encoder = SpikingEncoder.from_pretrained(model)

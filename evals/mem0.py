@@ -72,7 +72,7 @@ def _open(folder: Path) -> Any:
         from mem0 import Memory
     except ImportError as error:
         raise DataError("mem0 is not installed: pip install mem0ai") from error
-    from snn_encoder.teacher import teacher_folder
+    from snn_encoder.distill.teacher import teacher_folder
 
     folder.mkdir(parents=True, exist_ok=True)
     vectors = {

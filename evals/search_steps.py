@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from evals import metrics
 from evals.data import LocomoConversation, is_development, load_locomo
 from snn_encoder import SpikingEncoder
-from snn_encoder.inference import MARGIN, MAX_TIMESTEPS
+from snn_encoder.inference import MARGIN
+from snn_encoder.parameters import MAX_TIMESTEPS
 
 MARGINS = (0.004, 0.008, 0.012, 0.016, 0.02, 0.022, 0.024, 0.026, 0.028, 0.032)
 Scored = list[tuple[float, int]]  # recall of a question, and the steps it took

@@ -1,6 +1,6 @@
 """Firing, synaptic operations and energy estimates of an encoder on given texts.
 
-Two estimates are printed beside each other, neither is a measurement (SNN_METHODS 4.1):
+Two estimates are printed beside each other, neither is a measurement (docs/methods.md, energy):
 
 - the community's column: 45 nm, 32-bit float, 4.6 pJ a multiply-accumulate (MAC) and 0.9 pJ an
   accumulate (AC), against the same layers run once with real activations;
@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from snn_encoder.inference import SpikingEncoder, _Batch
+from snn_encoder.inference import SpikingEncoder
+from snn_encoder.simulation import Batch, steps
 
 FLOAT_MAC, FLOAT_AC = 4.6, 0.9  # pJ
 INTEGER_AC = 0.1
@@ -74,14 +75,15 @@ class Activity:
 
 def measure(encoder: SpikingEncoder, texts: Sequence[str], timesteps: int) -> Activity:
     """Run texts and count spikes and operations."""
-    batch = _Batch(encoder._tokenize(texts))
+    batch = Batch(encoder._tokenize(texts))
+    parameters = encoder.parameters
     share = batch.counts.sum(0)
     tokens, sentences = float(share.sum()), batch.size
-    widths = [readout.weight.shape[0] for readout in encoder._readouts]
+    widths = parameters.widths
     per_neuron = [np.zeros(width) for width in widths]
     rates: list[list[float]] = [[] for _ in widths]
     accumulates = 0.0
-    for _, fired in islice(encoder._steps(batch), timesteps):
+    for _, fired in islice(steps(parameters, batch), timesteps):
         for level, spikes in enumerate(fired):
             size = np.abs(spikes)
             counts = share @ size if level == 0 else size.sum(0)
@@ -91,7 +93,7 @@ def measure(encoder: SpikingEncoder, texts: Sequence[str], timesteps: int) -> Ac
             accumulates += float(counts.sum()) * fan_out
     readout = sum(widths) * encoder.dim * sentences
     macs, dense = float(readout), float(readout)
-    for before, block in zip(widths, encoder._blocks, strict=False):
+    for before, block in zip(widths, parameters.blocks, strict=False):
         taps, channels = block.taps.shape
         context = before * 2 * channels * sentences
         local = (taps + 1) * channels * tokens

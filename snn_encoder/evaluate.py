@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from snn_encoder.inference import SpikingEncoder
+from snn_encoder.inference import SpikingEncoder
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -95,24 +93,24 @@ def silenced(encoder: SpikingEncoder) -> dict[str, SpikingEncoder]:
     The blocks still see the tokens' spikes, unless those are what is silenced.
     """
     heard = {"all spikes": (True, True), "none": (False, False)}
-    if encoder._blocks:
+    parameters = encoder.parameters
+    if parameters.blocks:
         heard |= {"the tokens' alone": (True, False), "the blocks' alone": (False, True)}
     found = {}
     for name, (tokens, blocks) in heard.items():
-        found[name] = copy.copy(encoder)
-        found[name]._readouts = [
+        readouts = [
             readout
             if (blocks if level else tokens)
             else replace(readout, weight=0 * readout.weight)
-            for level, readout in enumerate(encoder._readouts)
+            for level, readout in enumerate(parameters.readouts)
         ]
+        found[name] = SpikingEncoder(replace(parameters, readouts=tuple(readouts)), name)
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print scores and activity of weights as JSON."""
     from snn_encoder import activity
-    from snn_encoder.inference import SpikingEncoder
 
     parser = argparse.ArgumentParser(prog="python -m snn_encoder.evaluate", description=__doc__)
     parser.add_argument("--weights", default="small", help="nano, small or a folder")

@@ -69,7 +69,7 @@ def minilm(threads: int) -> Callable[[Sequence[str]], np.ndarray]:
     """Return MiniLM in torch float32 on some threads, the reference of every ratio."""
     import torch
 
-    from snn_encoder.teacher import Teacher
+    from snn_encoder.distill.teacher import Teacher
 
     torch.set_num_threads(threads)
     teacher = Teacher(max_tokens=256, dtype=torch.float32)
@@ -82,7 +82,7 @@ def in_onnxruntime(
     """Return the encoder's ONNX model behind its tokenizer, in batches of similar length."""
     import onnxruntime
 
-    from snn_encoder.onnx_export import onnx_model
+    from snn_encoder.export.onnx import onnx_model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

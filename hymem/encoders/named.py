@@ -41,8 +41,7 @@ def option_for(encoder: str) -> str | None:
 
 
 def _spiking(tier: str) -> Encoder:
-    from snn_encoder import SpikingEncoder
-    from snn_encoder.inference import WeightsError
+    from snn_encoder import SpikingEncoder, WeightsError
 
     try:
         encoder: Encoder = SpikingEncoder.from_pretrained(tier)

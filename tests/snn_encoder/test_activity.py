@@ -7,7 +7,7 @@ import pytest
 from tiny_encoder import random_net, recipe
 
 from snn_encoder.activity import Activity, integer_mac, measure
-from snn_encoder.export import export
+from snn_encoder.export.weights import export
 from snn_encoder.inference import SpikingEncoder
 
 
@@ -16,7 +16,7 @@ def test_operations_of_a_table_are_its_spikes(tmp_path) -> None:  # type: ignore
     export(net, tmp_path, recipe(net), timesteps=1)
     encoder = SpikingEncoder.from_pretrained(tmp_path)
     ids = encoder._tokenize(["the dog saw the cat"])[0]
-    fires = np.abs(encoder._table[ids].astype(int)) >= 64
+    fires = np.abs(encoder.parameters.table[ids].astype(int)) >= 64
     found = measure(encoder, ["the dog saw the cat"], 1)
     assert found.accumulates == fires.sum()
     assert found.rates == [[pytest.approx(fires.mean())]]

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_encoder import random_net, recipe
 
-from snn_encoder.export import export
-from snn_encoder.inference import AGREEMENT, SpikingEncoder, WeightsError
-from snn_encoder.layout import pack
-from snn_encoder.neurons import Neuron, NeuronConfig
-from snn_encoder.quantisation import whole_currents
-from snn_encoder.restore import TorchEncoder
+from snn_encoder.export.weights import export
+from snn_encoder.inference import AGREEMENT, SpikingEncoder
+from snn_encoder.network.dynamics import NeuronConfig
+from snn_encoder.network.layout import pack
+from snn_encoder.network.neurons import Neuron
+from snn_encoder.network.quantisation import whole_currents
+from snn_encoder.network.restore import TorchEncoder
+from snn_encoder.parameters import WeightsError
 
 TEXTS = [
     "I moved to Lyon last week.",
@@ -205,7 +207,7 @@ def test_search_adds_steps_only_while_the_margin_is_thin(tiny: SpikingEncoder) -
 
 @pytest.mark.parametrize("timesteps", [1, 4])
 def test_restored_weights_agree_in_torch(tiny: SpikingEncoder, timesteps: int) -> None:
-    torch_encoder = TorchEncoder(tiny, "cpu")
+    torch_encoder = TorchEncoder(tiny.parameters, "cpu")
     found = torch_encoder(tiny._tokenize(TEXTS), timesteps)
     assert (found * tiny.encode(TEXTS, timesteps)).sum(1).min() > 0.9999
 

@@ -16,7 +16,7 @@ def test_langchain_store_finds_the_text_itself(tiny_folder: Path) -> None:
     pytest.importorskip("langchain_core")
     from langchain_core.vectorstores import InMemoryVectorStore
 
-    from snn_encoder.langchain_embeddings import SpikingEmbeddings
+    from snn_encoder import SpikingEmbeddings
 
     embeddings = SpikingEmbeddings(tiny_folder, timesteps=2)
     store = InMemoryVectorStore.from_texts(TEXTS, embeddings)
@@ -30,7 +30,7 @@ def test_sentence_transformer_encodes_saves_and_loads(tiny_folder: Path, tmp_pat
     pytest.importorskip("sentence_transformers")
     from sentence_transformers import SentenceTransformer
 
-    from snn_encoder.sentence_transformers_module import SpikingModule
+    from snn_encoder import SpikingModule
 
     model = SentenceTransformer(modules=[SpikingModule(tiny_folder)], device="cpu")
     wanted = SpikingEncoder.from_pretrained(tiny_folder).encode(TEXTS)

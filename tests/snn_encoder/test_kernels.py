@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_encoder import random_net
 
-from snn_encoder import neurons
-from snn_encoder.layout import pack
-from snn_encoder.neurons import Neuron, NeuronConfig, State, hard_spike
+from snn_encoder.network import dynamics, neurons
+from snn_encoder.network.dynamics import NeuronConfig, State, hard_spike
+from snn_encoder.network.layout import pack
+from snn_encoder.network.neurons import Neuron
 
 pytest.importorskip("triton")
 
@@ -25,7 +26,7 @@ pytest.importorskip("triton")
 @contextmanager
 def defined(interpreted: bool) -> Iterator[ModuleType]:
     """The module, its kernels interpreted or not: Triton decides when a kernel is defined."""
-    module = importlib.import_module("snn_encoder.kernels")
+    module = importlib.import_module("snn_encoder.network.kernels")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", str(int(interpreted)))
         yield importlib.reload(module)
@@ -74,7 +75,7 @@ def test_kernel_is_the_neuron(
     for part in (currents[:first], currents[first:]):
         if len(part):
             spikes = kernels.simulate(part, found, config, eligible, snapshots)
-            known = neurons.simulate(
+            known = dynamics.simulate(
                 part, wanted, config.leak, config, hard_spike, eligible, snapshots
             )
             assert torch.equal(spikes, known)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from snn_encoder import losses
+from snn_encoder.studies import losses as tried
+from snn_encoder.train import losses
 
 
 def unit(*rows: tuple[float, ...]) -> torch.Tensor:
@@ -19,7 +18,7 @@ def test_terms_vanish_for_the_teachers_own_vectors() -> None:
     z = 3 * y  # length does not matter
     assert losses.cosine(z, y).item() == pytest.approx(0, abs=1e-6)
     assert losses.relational(z, y).item() == pytest.approx(0, abs=1e-5)
-    assert losses.bank(z, y, unit(*torch.randn(5, 8).tolist())).item() == pytest.approx(0, abs=1e-5)
+    assert tried.bank(z, y, unit(*torch.randn(5, 8).tolist())).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_cosine_of_a_right_angle_is_one() -> None:
@@ -33,19 +32,12 @@ def test_relational_ignores_rotations_and_sees_distances() -> None:
     assert losses.relational(y.roll(1, 0), y).item() > 0.1
 
 
-def test_info_nce_of_orthogonal_pairs() -> None:
-    q = torch.eye(4)
-    wanted = math.log(math.exp(20) + 3) - 20
-    assert losses.info_nce(q, q).item() == pytest.approx(wanted, abs=1e-6)
-    assert losses.info_nce(q, q.roll(1, 0)).item() == pytest.approx(20, abs=1e-3)
-
-
 def test_self_teacher_uses_reliable_texts_only() -> None:
     y = unit((1, 0, 0), (0, 1, 0), (0, 0, 1))
     last = unit((1, 0.1, 0), (1, 0.1, 0), (0, 0, 1))  # the second is nearest to the first's
     z = last.clone().requires_grad_()
-    assert losses.self_teacher(z, last, y).item() == pytest.approx(0, abs=1e-6)
-    torch.autograd.backward(losses.self_teacher(z * torch.tensor([1.0, 0.5, 2.0]), last, y))
+    assert tried.self_teacher(z, last, y).item() == pytest.approx(0, abs=1e-6)
+    torch.autograd.backward(tried.self_teacher(z * torch.tensor([1.0, 0.5, 2.0]), last, y))
     assert z.grad is not None
     assert z.grad[1].abs().sum() == 0
 
@@ -53,7 +45,7 @@ def test_self_teacher_uses_reliable_texts_only() -> None:
 def test_self_teacher_without_a_reliable_text_is_zero() -> None:
     y = unit((1, 0), (0, 1))
     z = torch.randn(2, 2, requires_grad=True)
-    loss = losses.self_teacher(z, y.flip(0), y)
+    loss = tried.self_teacher(z, y.flip(0), y)
     torch.autograd.backward(loss)
     assert loss.item() == 0
     assert z.grad is not None
@@ -62,14 +54,14 @@ def test_self_teacher_without_a_reliable_text_is_zero() -> None:
 
 def test_branches_follow_the_teacher_and_their_reliable_mean() -> None:
     y = unit((1, 0), (0, 1))
-    assert losses.branches([y], y, y).item() == pytest.approx(0, abs=1e-6)
+    assert tried.branches([y], y, y).item() == pytest.approx(0, abs=1e-6)
     # no head and not z is reliable: only the teacher's part is left, and no NaN
-    assert losses.branches([y.flip(0)], y.flip(0), y).item() == pytest.approx(1)
+    assert tried.branches([y.flip(0)], y.flip(0), y).item() == pytest.approx(1)
 
 
 def test_features_are_squared_distances_of_unit_vectors() -> None:
     y = unit((1, 0), (0, 1))
-    assert losses.features([5 * y, y.flip(0)], y).item() == pytest.approx(2)
+    assert tried.features([5 * y, y.flip(0)], y).item() == pytest.approx(2)
 
 
 @pytest.mark.parametrize(("mean", "wanted"), [(0.1, 0.0), (0.2, 0.05), (0.01, 0.01)])

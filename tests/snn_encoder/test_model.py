@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_encoder import random_net
 
-from snn_encoder.layout import Layout, TokenConv, pack
-from snn_encoder.model import ModelConfig, SpikingNet
-from snn_encoder.ratebp import BatchNorm
+from snn_encoder.network.layout import Layout, TokenConv, pack
+from snn_encoder.network.model import ModelConfig, SpikingNet
+from snn_encoder.network.ratebp import BatchNorm
 
 IDS = [[5, 9, 9, 300], [7], [40, 41, 42, 43, 44, 45, 46], [9, 5]]
 
@@ -81,7 +81,7 @@ def test_every_weight_of_the_active_depth_learns() -> None:
 
 
 def test_one_step_gradients_are_those_of_bptt() -> None:
-    """T = 1 is exact at any depth (SNN_METHODS 1.5, test 2), norms and gates included."""
+    """T = 1 is exact at any depth (docs/methods.md, checks), norms and gates included."""
     found: dict[str, dict[str, torch.Tensor]] = {}
     for method in ("rate_M", "bptt"):
         net = random_net().double().train()

@@ -11,11 +11,13 @@ import pytest
 import torch
 from tiny_encoder import random_net
 
-from snn_encoder.layout import pack
-from snn_encoder.model import Block, ModelConfig, Output, SpikingNet
-from snn_encoder.neurons import Neuron, NeuronConfig
-from snn_encoder.nir_export import main, nir_graph
-from snn_encoder.train import Recipe, Stage, Trainer
+from snn_encoder.export.nir import main, nir_graph
+from snn_encoder.network.dynamics import NeuronConfig
+from snn_encoder.network.layout import pack
+from snn_encoder.network.model import Block, ModelConfig, Output, SpikingNet
+from snn_encoder.network.neurons import Neuron
+from snn_encoder.recipe import Recipe, Stage
+from snn_encoder.train.trainer import Trainer
 
 nir = pytest.importorskip("nir")
 

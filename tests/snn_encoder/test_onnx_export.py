@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tiny_encoder import random_net, recipe
 
-from snn_encoder.export import export
+from snn_encoder.export.onnx import main, onnx_model
+from snn_encoder.export.weights import export
 from snn_encoder.inference import SpikingEncoder
-from snn_encoder.onnx_export import main, onnx_model
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -80,7 +80,7 @@ def test_a_row_of_padding_alone_harms_nobody(tmp_path: Path) -> None:
 def test_metadata_names_weights_and_steps(tmp_path: Path) -> None:
     encoder = encoder_with((), tmp_path)
     facts = {item.key: item.value for item in onnx_model(encoder).metadata_props}
-    assert facts["weights_sha256"] == encoder._digest
+    assert facts["weights_sha256"] == encoder.parameters.digest
     assert facts["timesteps"] == "3"
     assert facts["max_tokens"] == "256"
 
@@ -92,7 +92,7 @@ def test_impossible_timesteps_are_refused(tmp_path: Path) -> None:
 
 def test_export_loads_no_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from snn_encoder.onnx_export import main\n"
+        "import sys; from snn_encoder.export.onnx import main\n"
         f"main(['--weights', 'nano', '--out', {str(tmp_path / 'model.onnx')!r}])\n"
         "assert 'torch' not in sys.modules"
     )

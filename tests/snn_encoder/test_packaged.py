@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import snn_encoder
-from snn_encoder import SpikingEncoder, inference
-from snn_encoder.inference import WeightsError
+from snn_encoder import SpikingEncoder, WeightsError, codes, inference
+from snn_encoder.parameters import Floats
 
 WEIGHTS = Path(snn_encoder.__file__).parent / "weights"
 PACKAGED = ("nano", "small")
@@ -74,13 +75,14 @@ def test_token_codes_compare_as_sentences_of_one_token_do(
     encoder = SpikingEncoder.from_pretrained(tier)
     encoder.timesteps = timesteps
     (ids,) = encoder.token_ids(["The cat sleeps on the mat, at home."])
-    codes = encoder.token_codes(ids)
-    np.testing.assert_array_equal(codes[0], codes[4])  # "the", wherever it stands
-    encoder._bias = np.zeros_like(encoder._bias)
+    found = encoder.token_codes(ids)
+    np.testing.assert_array_equal(found[0], found[4])  # "the", wherever it stands
+    parameters = encoder.parameters
+    encoder.parameters = replace(parameters, bias=0 * parameters.bias)
     words = ["the", "cat", "sleeps", "on", "the", "mat", ",", "at", "home", "."]
     assert [encoder._tokenizer.id_to_token(int(token)) for token in ids] == words
     alone = encoder.encode(words)
-    np.testing.assert_allclose(codes @ codes.T, alone @ alone.T, atol=error)
+    np.testing.assert_allclose(found @ found.T, alone @ alone.T, atol=error)
 
 
 def test_codes_follow_a_change_of_timesteps() -> None:
@@ -108,14 +110,14 @@ def test_threads_that_search_first_make_the_table_of_codes_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     encoder = SpikingEncoder.from_pretrained("nano")
-    made, real = [], inference._principal
+    made, real = [], codes._principal
 
-    def slowly(weight: inference.Floats) -> inference.Floats:
+    def slowly(weight: Floats) -> Floats:
         made.append(threading.get_ident())
         time.sleep(0.1)
         return real(weight)
 
-    monkeypatch.setattr(inference, "_principal", slowly)
+    monkeypatch.setattr(codes, "_principal", slowly)
     ids = np.arange(5, dtype=np.uint16)
     threads = [threading.Thread(target=encoder.token_codes, args=(ids,)) for _ in range(4)]
     for thread in threads:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_encoder import random_net, recipe
 
-from snn_encoder.export import export
+from snn_encoder.export.weights import export
 from snn_encoder.inference import SpikingEncoder
-from snn_encoder.layout import pack
-from snn_encoder.model import Affine
-from snn_encoder.quantisation import rounded_currents, rounded_weights
+from snn_encoder.network.layout import pack
+from snn_encoder.network.model import Affine
+from snn_encoder.network.quantisation import rounded_currents, rounded_weights
 
 
 @settings(max_examples=50, deadline=None)
@@ -96,4 +96,4 @@ def test_weights_trained_in_four_bits_are_exported_so(tmp_path: Path) -> None:
     wanted = net(flat, layout, 3, method="bptt").vectors[-1].detach()
     found = torch.from_numpy(encoder.encode([text]))
     assert torch.nn.functional.cosine_similarity(found, wanted).item() > 0.9999
-    assert len(np.unique(encoder._table)) == 15
+    assert len(np.unique(encoder.parameters.table)) == 15

@@ -1,4 +1,4 @@
-"""Rate-based backpropagation against surrogate BPTT: the acceptance tests of SNN_METHODS 1.5."""
+"""Rate-based backpropagation against surrogate BPTT: the acceptance tests of docs/methods.md."""
 
 from __future__ import annotations
 
@@ -8,14 +8,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from snn_encoder.neurons import Neuron, NeuronConfig
-from snn_encoder.ratebp import (
+from snn_encoder.network.dynamics import NeuronConfig
+from snn_encoder.network.neurons import Neuron
+from snn_encoder.network.ratebp import (
     BatchNorm,
-    Pointwise,
     SpikingNeuron,
     Tape,
     prefix_means,
 )
+
+
+class Pointwise(nn.Module):
+    """A map that commutes with the time average (affine, convolution), as a layer."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def steps(self, x: Tensor, tape: Tape) -> Tensor:
+        out: Tensor = self.module(x)
+        return out
+
+    rates = steps
+
 
 RESETS = ("soft_detached", "soft", "hard")
 GAIN = {1: 1.8, 2: 2.2, 4: 2.4}
@@ -219,7 +234,7 @@ def test_memory_of_the_graph_is_flat_in_time_steps() -> None:
 
 
 def test_product_of_two_spike_tensors_follows_bptt() -> None:
-    """One softmax-free linear attention block (SNN_METHODS 1.A, bilinear rule)."""
+    """One softmax-free linear attention block (docs/methods.md, the bilinear rule)."""
     torch.manual_seed(3)
     width, tokens = 24, 10
     x = torch.randn(16, tokens, width, dtype=torch.float64)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from snn_encoder.model import ModelConfig, SpikingNet
-from snn_encoder.neurons import NeuronConfig
-from snn_encoder.train import Recipe
+from snn_encoder.network.dynamics import NeuronConfig
+from snn_encoder.network.model import ModelConfig, SpikingNet
+from snn_encoder.recipe import Recipe
+
+SPEC = {"lines": {"talk": 400}, "third_person": {"talk": 60}, "windows": {"talk": 40}}  # of text
 
 
 def random_net(

@@ -29,8 +29,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snn_encoder.fusion import Fused
-from snn_encoder.neurons import Neuron, State
+from snn_encoder.network.dynamics import State
+from snn_encoder.network.fusion import Fused
+from snn_encoder.network.neurons import Neuron
 
 
 @dataclass
@@ -59,24 +60,6 @@ class Tape:
 def prefix_means(steps: Tensor, snapshots: Sequence[int]) -> Tensor:
     """Return the means of the first t steps, stacked over snapshots: [T, …] to [S, …]."""
     return torch.stack([steps[:t].mean(0) for t in snapshots])
-
-
-class Pointwise(nn.Module):
-    """A map that commutes with the time average (affine, convolution, pooling), unchanged.
-
-    Args:
-        module: takes [k, n, d] for any k.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def steps(self, x: Tensor, tape: Tape) -> Tensor:
-        out: Tensor = self.module(x)
-        return out
-
-    rates = steps
 
 
 class SpikingNeuron(nn.Module):

@@ -8,25 +8,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from snn_encoder.inference import SpikingEncoder
-from snn_encoder.layout import pack
-from snn_encoder.model import Block, ModelConfig, SpikingNet
+from snn_encoder.network.layout import pack
+from snn_encoder.network.model import Block, ModelConfig, SpikingNet
+from snn_encoder.parameters import Parameters
 
 
-def restored(encoder: SpikingEncoder) -> SpikingNet:
-    """Return the network of an encoder's int8 weights, in evaluation mode."""
-    table = torch.from_numpy(encoder._table).float() / 128
-    channels = tuple(len(block.bias) for block in encoder._blocks)
-    taps = len(encoder._blocks[0].taps) if channels else ModelConfig.taps
-    config = ModelConfig(table.shape[1], channels, taps, encoder.dim, len(table))
+def restored(parameters: Parameters) -> SpikingNet:
+    """Return the network of int8 weights, in evaluation mode."""
+    table = torch.from_numpy(parameters.table).float() / 128
+    channels = tuple(len(block.bias) for block in parameters.blocks)
+    taps = len(parameters.blocks[0].taps) if channels else ModelConfig.taps
+    config = ModelConfig(table.shape[1], channels, taps, parameters.dim, len(table))
     net = SpikingNet(config).eval()
     with torch.no_grad():
         net.table.weight.copy_(table)
-        net.bias.copy_(torch.from_numpy(encoder._bias))
-        for layer, found in zip(net.readouts, encoder._readouts, strict=True):
+        net.bias.copy_(torch.from_numpy(parameters.bias))
+        for layer, found in zip(net.readouts, parameters.readouts, strict=True):
             assert isinstance(layer, nn.Linear)
             layer.weight.copy_(torch.from_numpy((found.weight * found.scale).T))
-        for block, source in zip(net.blocks, encoder._blocks, strict=True):
+        for block, source in zip(net.blocks, parameters.blocks, strict=True):
             assert isinstance(block, Block)
             # the convolution carries the matrix' scales and the folded norm; the norm does nothing
             block.linear.weight.copy_(torch.from_numpy(source.linear.T))
@@ -58,9 +58,9 @@ class TorchEncoder:
         RuntimeError: the device is a GPU and torch sees none.
     """
 
-    def __init__(self, encoder: SpikingEncoder, device: str) -> None:
+    def __init__(self, parameters: Parameters, device: str) -> None:
         self.device = usable(device)
-        self.net = restored(encoder).to(self.device)
+        self.net = restored(parameters).to(self.device)
 
     @torch.inference_mode()
     def __call__(self, ids: Sequence[Sequence[int]], steps: int) -> np.ndarray:

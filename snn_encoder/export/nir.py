@@ -1,8 +1,8 @@
-"""Write a trained network as a NIR graph: `python -m snn_encoder.nir_export --run FOLDER`.
+"""Write a trained network as a NIR graph: `python -m snn_encoder.export.nir --run FOLDER`.
 
 NIR (Neuromorphic Intermediate Representation) hands spiking networks to neuromorphic chips and
-other simulators as a graph of differential equations. `snn_encoder.model` in its nodes, as their
-docstrings in nir 1.0.8 define them (SNN_METHODS 4.3), with a step of dt = 1::
+other simulators as a graph of differential equations. `network.model` in its nodes, as their
+docstrings in nir 1.0.8 define them (docs/methods.md, NIR), with a step of dt = 1::
 
     binary IF, hard reset       IF with R = 1; fires at v > v_threshold where we fire at u ≥ θ, so
                                 v_threshold is the float32 just below θ
@@ -37,11 +37,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_encoder.export import trained
-from snn_encoder.model import Affine, Block, SpikingNet
-from snn_encoder.neurons import Neuron
-from snn_encoder.quantisation import rounded_weights
-from snn_encoder.train import load_recipe
+from snn_encoder.export.weights import trained
+from snn_encoder.network.model import Affine, Block, SpikingNet
+from snn_encoder.network.neurons import Neuron
+from snn_encoder.network.quantisation import rounded_weights
+from snn_encoder.recipe import load_recipe
 
 if TYPE_CHECKING:
     from nir import NIRGraph
@@ -149,7 +149,7 @@ def nir_graph(net: SpikingNet, tokens: int) -> NIRGraph:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m snn_encoder.nir_export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m snn_encoder.export.nir", description=__doc__)
     parser.add_argument("--config", required=True, help="TOML file that the run was trained with")
     parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of a sentence")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from snn_encoder.data import text_chunks
-from snn_encoder.restore import usable
-from snn_encoder.teacher import Teacher, VectorCache
-from snn_encoder.train import load_recipe
+from snn_encoder.distill.corpora import text_chunks
+from snn_encoder.distill.teacher import Teacher, VectorCache
+from snn_encoder.network.restore import usable
+from snn_encoder.recipe import load_recipe
 
 
 def main(argv: Sequence[str] | None = None) -> None:

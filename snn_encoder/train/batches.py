@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_encoder.teacher import VectorCache
+from snn_encoder.distill.teacher import VectorCache
 from snn_encoder.tokenizer import load_tokenizer
 
 _PARTS = ("_ids", "_ends", "vectors", "cluster")  # cluster last: it marks a whole save
@@ -22,7 +22,6 @@ class Corpus:
         chunks: texts, as `text_chunks` yields them.
         cache: teacher vectors; chunks that are not in it yet are left out.
         max_tokens: longer texts are cut.
-
         clusters: how many to form of the vectors.
 
     Attributes:
@@ -168,16 +167,3 @@ class Batches:
             self._shuffle(epoch)
         rows: np.ndarray = self._order[place % len(self._order)]
         return rows
-
-
-class PairSource:
-    """Random query→passage pairs of a corpus in which they follow one another."""
-
-    def __init__(self, corpus: Corpus, seed: int) -> None:
-        self.corpus, self.seed = corpus, seed
-
-    def draw(self, count: int, step: int) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return 2 × count texts: the queries, then their passages."""
-        rng = np.random.default_rng((self.seed, 7, step))
-        rows = 2 * rng.choice(len(self.corpus) // 2, count, replace=False)
-        return self.corpus.batch(np.concatenate([rows, rows + 1]))

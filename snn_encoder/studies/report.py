@@ -1,8 +1,8 @@
-"""Write the tables of snn_encoder/README.md: `python -m snn_encoder.report`.
+"""Write the tables of snn_encoder/results/README.md: `python -m snn_encoder.studies.report`.
 
 Results lie in snn_encoder/results: quality.json from `evals.encoder`, speed.json from
 `evals.speed.encoder`, onnx.json from the same with --onnx, activity-TIER.json from
-`snn_encoder.evaluate --activity`, ablation.json from `snn_encoder.ablate`.
+`snn_encoder.evaluate --activity`, ablation.json from `snn_encoder.studies.ablate`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent.parent / "results"
 TEACHER = "all-MiniLM-L6-v2"
 COLUMNS = (
     ("LOCOMO observations recall@10", ("development", "other half", "all")),
@@ -27,7 +27,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def load(name: str) -> Any:
-    return json.loads((FOLDER / "results" / name).read_text(encoding="utf-8"))
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
 def quality() -> str:
@@ -82,7 +82,7 @@ def activity() -> str:
         "break-even firing",
     ]  # fmt: skip
     rows = []
-    for path in sorted((FOLDER / "results").glob("activity-*.json")):
+    for path in sorted(FOLDER.glob("activity-*.json")):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             found = entry["activity"]
             levels = [sum(level) / len(level) for level in found["rates"]]

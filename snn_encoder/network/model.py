@@ -23,11 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from snn_encoder.fusion import Fused
-from snn_encoder.layout import Layout, TokenConv
-from snn_encoder.neurons import Neuron, NeuronConfig
-from snn_encoder.quantisation import rounded_currents, rounded_weights
-from snn_encoder.ratebp import BatchNorm, SpikingNeuron, Tape, prefix_means
+from snn_encoder.network.dynamics import NeuronConfig
+from snn_encoder.network.fusion import Fused
+from snn_encoder.network.layout import Layout, TokenConv
+from snn_encoder.network.neurons import Neuron
+from snn_encoder.network.quantisation import rounded_currents, rounded_weights
+from snn_encoder.network.ratebp import BatchNorm, SpikingNeuron, Tape, prefix_means
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""The terms of the distillation loss, each named after where it comes from.
+"""Loss terms that were tried and are in no recipe, each named after where it comes from.
 
-Shapes: z are student vectors [B, d], y teacher vectors [B, d]; both are normalised here.
+Shapes as in `train.losses`: z are student vectors [B, d], y teacher vectors [B, d].
 """
 
 from __future__ import annotations
@@ -9,25 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-def cosine(z: Tensor, y: Tensor) -> Tensor:
-    """1 − cos(z, y), mean over the batch: the output term of every recipe here."""
-    return 1 - functional.cosine_similarity(z, y, dim=-1).mean()
-
-
-def _similarity_kl(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
-    log_p = functional.log_softmax(student / tau, dim=-1)
-    log_q = functional.log_softmax(teacher / tau, dim=-1)
-    return functional.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
-
-
-def relational(z: Tensor, y: Tensor, tau: float = 0.05) -> Tensor:
-    """KL between the teacher's and the student's in-batch similarities, without themselves."""
-    z, y = functional.normalize(z, dim=-1), functional.normalize(y, dim=-1)
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    student = (z @ z.T).masked_fill(itself, -1e4)
-    teacher = (y @ y.T).masked_fill(itself, -1e4)
-    return _similarity_kl(student, teacher, tau)
+from snn_encoder.train.losses import cosine, similarity_kl
 
 
 def bank(z: Tensor, y: Tensor, vectors: Tensor, tau: float = 0.05) -> Tensor:
@@ -36,7 +18,7 @@ def bank(z: Tensor, y: Tensor, vectors: Tensor, tau: float = 0.05) -> Tensor:
     For an encoder that classifier is similarity to frozen teacher vectors [K, d], unit rows.
     """
     z, y = functional.normalize(z, dim=-1), functional.normalize(y, dim=-1)
-    return _similarity_kl(z @ vectors.T, y @ vectors.T, tau)
+    return similarity_kl(z @ vectors.T, y @ vectors.T, tau)
 
 
 def self_teacher(z: Tensor, z_last: Tensor, y: Tensor) -> Tensor:
@@ -76,14 +58,3 @@ def features(outputs: list[Tensor], y: Tensor) -> Tensor:
     target = functional.normalize(y, dim=-1)
     errors = [(functional.normalize(x, dim=-1) - target).square().sum(-1).mean() for x in outputs]
     return torch.stack(errors).sum()
-
-
-def info_nce(q: Tensor, p: Tensor, tau: float = 0.05) -> Tensor:
-    """InfoNCE of query→passage pairs with in-batch negatives (on prefixes: arXiv 2505.07921)."""
-    scores = functional.normalize(q, dim=-1) @ functional.normalize(p, dim=-1).T / tau
-    return functional.cross_entropy(scores, torch.arange(len(q), device=q.device))
-
-
-def firing(mean: Tensor, high: float = 0.15, low: float = 0.0) -> Tensor:
-    """Hinge on the levels' mean |rate| outside [low, high], summed (SNN_METHODS 5.4)."""
-    return (functional.relu(mean - high) + functional.relu(low - mean)).sum()

@@ -1,9 +1,9 @@
 """The neurons' loop over time steps as one Triton kernel, for CUDA.
 
-`neurons.simulate` takes every step's potentials, rates and eligibilities through memory; here a
+`dynamics.simulate` takes every step's potentials, rates and eligibilities through memory; here a
 program keeps those of its neurons in registers, reads each current once and writes each spike
 once. It has run under Triton's interpreter on a CPU only, where it agrees with
-`neurons.simulate`, and compiles for CUDA; no GPU has run it, and no speed is claimed.
+`dynamics.simulate`, and compiles for CUDA; no GPU has run it, and no speed is claimed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from snn_encoder.neurons import NeuronConfig, State
+from snn_encoder.network.dynamics import NeuronConfig, State
 
 BLOCK = 1024  # neurons a program
 MAX_STEPS = 30  # snapshots are the bits of an int32
@@ -101,7 +101,7 @@ def simulate(
 ) -> Tensor:
     """Return the spikes of float32 currents [T, ...]; `state` is advanced in place.
 
-    The values of `neurons.simulate`, for a neuron that the kernel `serves`.
+    The values of `dynamics.simulate`, for a neuron that the kernel `serves`.
     """
     if not currents[0].is_contiguous():
         currents = currents.contiguous()

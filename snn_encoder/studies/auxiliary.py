@@ -1,10 +1,11 @@
-"""Parts that help training and are thrown away afterwards: heads and block replacements.
+"""Parts that may help training and are thrown away afterwards; no recipe uses them.
 
 - `Heads` (arXiv 2510.06254, and shortcut back-propagation, NeurIPS 2024): a linear map from each
   level's mean rates to the teacher's space; its loss is `losses.branches`.
 - `BlockReplacement`: the student's first levels in front of the remaining blocks of a frozen
   partner, so that a level learns from what better blocks make of it. The partner is the teacher
   in `Hybrids` and the student itself in full precision in `FullPrecision`.
+- `StudyTrainer` trains with them, and with the terms of `studies.losses`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from snn_encoder.layout import Layout
-from snn_encoder.model import Output, SpikingNet
+from snn_encoder.network.model import SpikingNet
+from snn_encoder.recipe import Recipe, Stage
+from snn_encoder.studies import losses
+from snn_encoder.train.losses import cosine
+from snn_encoder.train.trainer import Pass, Terms, Trainer
 
 _GROUP = 32  # sentences of like length that the teacher's layers take at once, padded
 
@@ -33,25 +37,6 @@ class Heads(nn.Module):
 
     def forward(self, means: Sequence[Tensor]) -> list[Tensor]:
         return [head(mean) for head, mean in zip(self.maps, means, strict=False)]
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One batch through the student: what went in (see `SpikingNet.forward`) and came out."""
-
-    net: SpikingNet
-    ids: Tensor
-    layout: Layout
-    timesteps: int
-    snapshots: tuple[int, ...]
-    method: str
-    output: Output
-
-    def through(self, net: SpikingNet) -> Tensor:
-        """Return the vectors [B, dim] of another network for the same batch."""
-        output = net(self.ids, self.layout, self.timesteps, self.snapshots, self.method)
-        vectors: Tensor = output.vectors[-1]
-        return vectors
 
 
 class BlockReplacement(nn.Module, ABC):
@@ -168,3 +153,77 @@ class _Spliced(SpikingNet):
         self.blocks = nn.ModuleList([*first.blocks[:level], *last.blocks[level:]])
         cut = level + 1
         self.readouts = nn.ModuleList([*first.readouts[:cut], *last.readouts[cut:]])
+
+
+class StudyTrainer(Trainer):
+    """A `Trainer` whose stages may also weigh what was tried beside the recipes' terms.
+
+    Args:
+        layers: the teacher's layers for the term "hybrid".
+        bank: teacher vectors [K, dim], unit rows, for the term "bank".
+
+    Attributes:
+        known: the recipes' terms and self_teacher, bank, heads, features, hybrid, full_precision.
+    """
+
+    known = Trainer.known | {
+        "self_teacher", "bank", "heads", "features", "hybrid", "full_precision",
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        layers: Sequence[nn.Module] = (),
+        bank: Tensor | None = None,
+    ) -> None:
+        super().__init__(recipe, folder)
+        config = recipe.model
+        widths = (config.width, *config.blocks)
+        self.bank = bank
+        self.heads = Heads(widths, config.dim)
+        self.hybrids = Hybrids(layers, widths, config.dim)
+        learnt = [*self.heads.parameters(), *self.hybrids.parameters()]
+        self.auxiliary = torch.optim.AdamW(learnt, weight_decay=0.01)
+        wanted = any("full_precision" in stage.weights for stage in recipe.stages)
+        self.full_precision = FullPrecision(self.net) if wanted else None
+
+    def enter(self, stage: Stage) -> None:
+        super().enter(stage)
+        if self.full_precision is not None:
+            self.full_precision.take(self.net)
+
+    def terms(self, student: Pass, y: Tensor, stage: Stage) -> Terms:
+        vectors, out = student.output.vectors, super().terms(student, y, stage)
+        found: Terms = {}
+        if "self_teacher" in stage.weights and len(vectors) > 1:
+            found["self_teacher"] = losses.self_teacher(vectors[0], vectors[-1], y)
+        if "bank" in stage.weights and self.bank is not None:
+            found["bank"] = torch.stack([losses.bank(z, y, self.bank) for z in vectors]).mean()
+        if "hybrid" in stage.weights:
+            found["hybrid"] = cosine(self.hybrids(student, self.step), y)
+        if "full_precision" in stage.weights and self.full_precision is not None:
+            target = self.full_precision.target(student)
+            both = (vectors[-1], self.full_precision(student, self.step))
+            found["full_precision"] = torch.stack([cosine(z, target) for z in both]).mean()
+        found |= self._of_heads(student, y, stage)
+        return out | {name: stage.weights[name] * value for name, value in found.items()}
+
+    def _of_heads(self, student: Pass, y: Tensor, stage: Stage) -> Terms:
+        """Return the terms of heads, which fade out over the stage (weight 1 − step / steps)."""
+        if not stage.weights.keys() & {"heads", "features"}:
+            return {}
+        vectors = self.heads([mean[-1] for mean in student.output.means])
+        fade, found = 1 - self.step / stage.steps, {}
+        if "heads" in stage.weights:
+            found["heads"] = fade * losses.branches(vectors, student.output.vectors[-1], y)
+        if "features" in stage.weights:
+            found["features"] = fade * losses.features(vectors, y)
+        return found
+
+    def optimise(self, stage: Stage, left: float) -> None:
+        super().optimise(stage, left)
+        for group in self.auxiliary.param_groups:
+            group["lr"] = stage.rate * left
+        self.auxiliary.step()
+        self.auxiliary.zero_grad(set_to_none=True)

@@ -1,7 +1,7 @@
-"""Write an encoder as an ONNX model: `python -m snn_encoder.onnx_export --out model.onnx`.
+"""Write an encoder as an ONNX model: `python -m snn_encoder.export.onnx --out model.onnx`.
 
 The graph is the encoder's inference at a fixed T, its time steps unrolled and its sentences padded
-rather than end to end; equations are in `snn_encoder.model`::
+rather than end to end; equations are in `network.model`::
 
     input_ids           int64 [batch, length]   token ids without [CLS] and [SEP]
     attention_mask      int64 [batch, length]   1 at tokens, 0 at padding
@@ -13,7 +13,7 @@ be any valid id. Nothing is cut here: the encoder itself cuts texts at the metad
 Spikes of level 0 depend on the token alone, so the export simulates them once for the whole
 vocabulary and the graph looks them up: one int8 table a step, or their sum over steps where no
 block reads single steps. Matrices are int8 in the file and float32 once loaded; synaptic sums are
-whole numbers and exact, as in `snn_encoder.inference`.
+whole numbers and exact, as in `snn_encoder.simulation`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snn_encoder.inference import (
-    MAX_TIMESTEPS,
-    SpikingEncoder,
-    _Block,
-    _Linear,
-    _TokenNeurons,
-)
+from snn_encoder.inference import SpikingEncoder
+from snn_encoder.parameters import MAX_TIMESTEPS, Block, Linear
+from snn_encoder.simulation import TokenNeurons
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -90,7 +86,7 @@ class _Padding:
 
 def _tables(table: np.ndarray, timesteps: int, blocks: bool) -> list[np.ndarray]:
     """Return level 0's spikes of every token, int8 [vocabulary, width]: a step each, or summed."""
-    neurons = _TokenNeurons(table)
+    neurons = TokenNeurons(table)
     steps = [neurons.step().astype(np.int8) for _ in range(timesteps)]
     return steps if blocks else [np.add.reduce(steps, dtype=np.int8)]
 
@@ -98,7 +94,7 @@ def _tables(table: np.ndarray, timesteps: int, blocks: bool) -> list[np.ndarray]
 class _Affine:
     """x W s / divisor + b for whole x; W is int8 in the file. Its constants are written once."""
 
-    def __init__(self, g: _Graph, name: str, layer: _Linear, divisor: str) -> None:
+    def __init__(self, g: _Graph, name: str, layer: Linear, divisor: str) -> None:
         self.weight = g.floats(g.constant(f"{name}.weight", layer.weight, np.int8))
         self.scale = g("Div", g.constant(f"{name}.scale", layer.scale), divisor)
         self.bias = g.constant(f"{name}.bias", layer.bias)
@@ -119,7 +115,7 @@ def _fire(g: _Graph, currents: Sequence[str]) -> list[str]:
 
 
 def _block(
-    g: _Graph, name: str, block: _Block, spikes: Sequence[str], padding: _Padding
+    g: _Graph, name: str, block: Block, spikes: Sequence[str], padding: _Padding
 ) -> list[str]:
     """Return a block's spikes [batch, length, channels] from those below it: a value a step."""
     taps, channels = block.taps.shape
@@ -145,24 +141,24 @@ def _block(
     return _fire(g, currents)
 
 
-def _columns(layer: _Linear, start: int, count: int) -> _Linear:
+def _columns(layer: Linear, start: int, count: int) -> Linear:
     part = slice(start, start + count)
     bias = np.broadcast_to(layer.bias, layer.scale.shape)
-    return _Linear(layer.weight[:, part], layer.scale[part], bias[part])
+    return Linear(layer.weight[:, part], layer.scale[part], bias[part])
 
 
 def _nodes(g: _Graph, encoder: SpikingEncoder, timesteps: int) -> None:
     """Write everything from `INPUTS` to `OUTPUT`."""
-    padding = _Padding(g)
+    padding, parameters = _Padding(g), encoder.parameters
     steps = g("Mul", padding.lengths, g.constant("timesteps", timesteps))
     spikes = [
         g.floats(g("Gather", g.constant(f"tokens.{t}", table, np.int8), "input_ids"))
-        for t, table in enumerate(_tables(encoder._table, timesteps, bool(encoder._blocks)))
+        for t, table in enumerate(_tables(parameters.table, timesteps, bool(parameters.blocks)))
     ]
-    z = g.constant("bias", encoder._bias)
-    for level, readout in enumerate(encoder._readouts):
+    z = g.constant("bias", parameters.bias)
+    for level, readout in enumerate(parameters.readouts):
         if level:
-            spikes = _block(g, f"blocks.{level - 1}", encoder._blocks[level - 1], spikes, padding)
+            spikes = _block(g, f"blocks.{level - 1}", parameters.blocks[level - 1], spikes, padding)
         fired = padding.sums(g, g("Sum", *spikes))
         z = g("Add", z, _Affine(g, f"readouts.{level}", readout, steps)(g, fired))
     g("LpNormalization", z, out=OUTPUT, axis=1, p=2)
@@ -203,7 +199,7 @@ def onnx_model(encoder: SpikingEncoder, timesteps: int | None = None) -> ModelPr
         ir_version=IR_VERSION,
     )
     facts = {
-        "weights_sha256": encoder._digest,
+        "weights_sha256": encoder.parameters.digest,
         "timesteps": str(steps),
         "max_tokens": str(encoder.max_tokens),
         "add_special_tokens": "false",
@@ -214,7 +210,7 @@ def onnx_model(encoder: SpikingEncoder, timesteps: int | None = None) -> ModelPr
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m snn_encoder.onnx_export", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m snn_encoder.export.onnx", description=__doc__)
     parser.add_argument("--weights", default="small", help="nano, small or a folder")
     parser.add_argument("--timesteps", type=int, help="T, the encoder's default when left out")
     parser.add_argument("--out", type=Path, required=True, help="file for the model")

@@ -1,7 +1,7 @@
-"""Spiking neurons: LIF and IF, binary, ternary and dual-threshold, with their eligibilities.
+"""The equations of spiking neurons: LIF and IF, binary, ternary and dual-threshold.
 
-Every neuron is an instance of one recurrence (SNN_METHODS 1.0), per time step t and with the
-input current c, leak λ, firing threshold θ and quantum q (what a spike subtracts)::
+Every neuron is an instance of one recurrence (docs/methods.md, neurons), per time step t and with
+the input current c, leak λ, firing threshold θ and quantum q (what a spike subtracts)::
 
     u_t = λ v_{t-1} + c_t                     pre-reset potential, v_0 = initial
     s_t = 1[u_t ≥ θ]                          binary
@@ -29,16 +29,14 @@ and, for a learnable leak, the same recurrence with f replaced by du/dλ.
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from snn_encoder.fusion import Fused
+from snn_encoder.network.fusion import Fused
 
 Reset = Literal["soft", "soft_detached", "hard"]
 Kind = Literal["binary", "ternary", "dual"]
@@ -96,29 +94,10 @@ class _Heaviside(torch.autograd.Function):
         return grads[0] * surrogate(x, ctx.slope), None
 
 
-class _Anchored(torch.autograd.Function):
-    """sg(rate) + eligibility (x − sg(x)): one value, another slope."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rate: Tensor, eligibility: Tensor) -> Tensor:
-        ctx.save_for_backward(eligibility)
-        return rate.view_as(rate)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (eligibility,) = ctx.saved_tensors
-        return grads[0] * eligibility, None, None
-
-
 def hard_spike(x: Tensor, slope: float) -> Tensor:
     """1[x ≥ 0] with the surrogate derivative in the backward pass."""
     out: Tensor = _Heaviside.apply(x, slope)  # type: ignore[no-untyped-call]
     return out
-
-
-def soft_spike(x: Tensor, slope: float) -> Tensor:
-    """σ(slope x): a neuron whose surrogate is its true derivative; for tests of E."""
-    return torch.sigmoid(slope * x)
 
 
 Fire = Callable[[Tensor, float], Tensor]
@@ -253,105 +232,3 @@ def simulate(
                 state.snapshots[state.t] = (state.rate, state.eligibility, state.leak_eligibility)
         out.append(spikes[0])
     return torch.stack(out)
-
-
-@cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
-def in_kernels_reach(currents: Tensor) -> bool:
-    """Return whether `kernels.simulate` may run: float32 on CUDA, Triton there, no gradients."""
-    wanted = currents.is_cuda and currents.dtype == torch.float32 and not torch.is_grad_enabled()
-    return wanted and _has_triton()
-
-
-class Neuron(nn.Module):
-    """A population of spiking neurons with the two passes of rate-based backpropagation.
-
-    `run` simulates steps (surrogate gradients flow when autograd records them, which is the
-    BPTT reference); `rate` is the differentiable pass on time averages.
-
-    Args:
-        channels: size of the last dimension.
-        config: constants.
-        amplitude: initial value of a learnable factor on the spikes that is folded into the
-            following weights (arXiv 2312.06372); None for none.
-    """
-
-    def __init__(self, channels: int, config: NeuronConfig, amplitude: float | None = None) -> None:
-        super().__init__()
-        self.channels = channels
-        self.config = config
-        self.spike: Fire = hard_spike
-        self.amplitude = None if amplitude is None else nn.Parameter(torch.tensor(amplitude))
-        self.leak_logit: nn.Parameter | None = None
-        if config.learn_leak:
-            start = min(config.leak, 0.99)
-            self.leak_logit = nn.Parameter(
-                torch.full((channels,), start).logit() if 0 < start < 1 else torch.zeros(channels)
-            )
-
-    @property
-    def leak(self) -> float | Tensor:
-        """λ: a number, or a tensor [channels] when it is learnable."""
-        return self.config.leak if self.leak_logit is None else self.leak_logit.sigmoid()
-
-    def start(self, current: Tensor) -> State:
-        """Return the state before the first step for a current of one step, [..., channels]."""
-        v = torch.full_like(current, self.config.initial)
-        if self.training and self.config.perturbation:
-            v = v + torch.empty_like(v).uniform_(-1, 1) * self.config.perturbation
-        net = torch.zeros_like(current) if self.config.kind == "dual" else None
-        return State(v=v, net=net)
-
-    def run(
-        self,
-        currents: Tensor,
-        state: State | None = None,
-        eligible: bool = False,
-        snapshots: Sequence[int] = (),
-    ) -> tuple[Tensor, State]:
-        """Simulate currents [T, ..., channels]; return (spikes of that shape, last state).
-
-        Args:
-            currents: float32 (half-precision input is widened: potentials need the bits).
-            state: where an earlier call ended, None to start.
-            eligible: also keep running rates and eligibilities (no gradient flows then).
-            snapshots: step counts at which (rate, eligibility) are copied into the state.
-        """
-        if currents.dtype in (torch.float16, torch.bfloat16):
-            currents = currents.float()
-        state = state or self.start(currents[0])
-        leak = self.leak
-        if eligible and isinstance(leak, Tensor):
-            leak = leak.detach()
-        spikes = self._simulate(currents, state, leak, eligible, tuple(snapshots))
-        return (spikes if self.amplitude is None else self.amplitude * spikes), state
-
-    def _simulate(
-        self,
-        currents: Tensor,
-        state: State,
-        leak: float | Tensor,
-        eligible: bool,
-        snapshots: tuple[int, ...],
-    ) -> Tensor:
-        if self.spike is hard_spike and in_kernels_reach(currents):
-            from snn_encoder import kernels
-
-            if kernels.serves(self.config, state.t + len(currents)):
-                return kernels.simulate(currents, state, self.config, eligible, snapshots)
-        return simulate(currents, state, leak, self.config, self.spike, eligible, snapshots)
-
-    def rate(self, current: Tensor, state: State, snapshot: int) -> Tensor:
-        """Return the firing rate for the mean current up to a snapshot (SNN_METHODS 1.A).
-
-        The value is the simulated rate; its slope in `current` is the eligibility.
-        """
-        rate, eligibility, leak_eligibility = state.snapshots[snapshot]
-        out: Tensor = _Anchored.apply(current, rate, eligibility)  # type: ignore[no-untyped-call]
-        leak = self.leak
-        if leak_eligibility is not None and isinstance(leak, Tensor):
-            out = out + leak_eligibility * (leak - leak.detach())
-        return out if self.amplitude is None else self.amplitude * out

@@ -1,4 +1,4 @@
-"""Ablations of the recipe, one change a row: `python -m snn_encoder.ablate --data … --out …`.
+"""Ablations of the recipe, one change a row: `python -m snn_encoder.studies.ablate`.
 
 Every row trains a narrow model (width 192, one block) on the same batches for the same number of
 steps, one seed each, and is scored on development files at two T. A second table measures what
@@ -21,15 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snn_encoder import evaluate, fusion
-from snn_encoder.batches import Batches, Corpus
-from snn_encoder.data import text_chunks
-from snn_encoder.layout import pack
-from snn_encoder.losses import cosine
-from snn_encoder.model import ModelConfig, SpikingNet
-from snn_encoder.neurons import Neuron, NeuronConfig, hard_spike
-from snn_encoder.teacher import Teacher, VectorCache
-from snn_encoder.train import Recipe, Stage, Trainer, encode_with, initial_table
+from snn_encoder import evaluate
+from snn_encoder.distill.corpora import text_chunks
+from snn_encoder.distill.teacher import Teacher, VectorCache
+from snn_encoder.network import fusion
+from snn_encoder.network.dynamics import NeuronConfig, hard_spike
+from snn_encoder.network.layout import pack
+from snn_encoder.network.model import ModelConfig, SpikingNet
+from snn_encoder.network.neurons import Neuron
+from snn_encoder.recipe import Recipe, Stage
+from snn_encoder.studies.auxiliary import StudyTrainer
+from snn_encoder.train.batches import Batches, Corpus
+from snn_encoder.train.losses import cosine
+from snn_encoder.train.start import initial_table
+from snn_encoder.train.trainer import encode_with
 
 CORPUS = {
     "lines": {"selfdialogue": 30000, "synthpersonachat": 20000, "topicalchat": 10000},
@@ -164,14 +169,14 @@ def set_spike(net: SpikingNet, spike: Callable[[Tensor, float], Tensor]) -> None
             module.spike = spike
 
 
-def train(row: Row, steps: int, teacher: Teacher, corpus: Corpus) -> Trainer:
+def train(row: Row, steps: int, teacher: Teacher, corpus: Corpus) -> StudyTrainer:
     """Train one row from the teacher's single-token vectors."""
     recipe = recipe_of(row, steps)
-    trainer = Trainer(recipe, Path(), teacher)
+    bank = torch.from_numpy(corpus.vectors[:: len(corpus) // 2048].astype(np.float32))
+    trainer = StudyTrainer(recipe, Path(), teacher.layers(), bank)
     initial_table(trainer.net, teacher, recipe.seed)
     if row.spike is not None:
         set_spike(trainer.net, row.spike)
-    bank = torch.from_numpy(corpus.vectors[:: len(corpus) // 2048].astype(np.float32))
     for index, stage in enumerate(recipe.stages):
         trainer.stage, trainer.step = index, 0
         trainer.enter(stage)
@@ -179,7 +184,7 @@ def train(row: Row, steps: int, teacher: Teacher, corpus: Corpus) -> Trainer:
         batches = Batches(corpus.cluster, stage.batch, stage.run, stage.dialogue, seed)
         while trainer.step < stage.steps:
             ids, y = corpus.batch(batches[trainer.step])
-            trainer.update(stage, ids, torch.from_numpy(y), bank, 0)
+            trainer.update(stage, ids, torch.from_numpy(y))
     if row.bits is not None:
         trainer.net.quantise(row.bits)
     return trainer
@@ -249,7 +254,8 @@ def costs() -> list[dict[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m snn_encoder.ablate", description=__doc__)
+    prog = "python -m snn_encoder.studies.ablate"
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("--data", required=True, help="folder of text files")
     parser.add_argument("--cache", type=Path, required=True, help="folder of teacher vectors")
     parser.add_argument("--dev", type=Path, nargs="+", required=True, help=".tsv or .jsonl")

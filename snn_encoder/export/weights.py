@@ -1,4 +1,4 @@
-"""Turn a training run into weights for inference: `python -m snn_encoder.export --run FOLDER`.
+"""A training run as weights for inference.
 
 Batch norms are folded, the token table and all matrices become int8, and a checksum is written
 beside them.
@@ -6,11 +6,9 @@ beside them.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -20,12 +18,13 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from snn_encoder.data import sources
-from snn_encoder.inference import FORMAT
-from snn_encoder.model import Affine, Block, SpikingNet
-from snn_encoder.neurons import NeuronConfig
-from snn_encoder.quantisation import whole_currents, whole_weights
-from snn_encoder.train import Recipe, Trainer, load_recipe
+from snn_encoder.distill.corpora import sources
+from snn_encoder.network.dynamics import NeuronConfig
+from snn_encoder.network.model import Affine, Block, SpikingNet
+from snn_encoder.network.quantisation import whole_currents, whole_weights
+from snn_encoder.parameters import FORMAT
+from snn_encoder.recipe import Recipe
+from snn_encoder.train.trainer import Trainer
 
 Arrays = dict[str, np.ndarray]
 
@@ -148,21 +147,3 @@ def trained(recipe: Recipe, folder: Path) -> Trainer:
     trainer.resume()
     trainer.enter(recipe.stages[min(trainer.stage, len(recipe.stages) - 1)])
     return trainer
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m snn_encoder.export", description=__doc__)
-    parser.add_argument("--config", default="small", help="nano, small, base or a TOML file")
-    parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
-    parser.add_argument("--timesteps", type=int, default=2, help="default T of the encoder")
-    args = parser.parse_args(argv)
-    recipe = load_recipe(args.config)
-    trainer = trained(recipe, args.run)
-    config = export(trainer.net, args.out, recipe, args.timesteps)
-    (args.out / "README.md").write_text(model_card(recipe, config, trainer), encoding="utf-8")
-    print(json.dumps(config, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,11 +2,11 @@
 """The spiking encoder as a sentence-transformers module (extra `[sentence-transformers]`)::
 
     from sentence_transformers import SentenceTransformer
-    from snn_encoder.sentence_transformers_module import SpikingModule
+    from snn_encoder import SpikingModule
 
     model = SentenceTransformer(modules=[SpikingModule("small")])
 
-Inference only: it runs on the CPU through numpy, and trains with snn_encoder.train instead.
+Inference only: it runs on the CPU through numpy; `python -m snn_encoder.train` trains it.
 """
 
 from __future__ import annotations
@@ -55,3 +55,6 @@ class SpikingModule(InputModule):
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **_: Any) -> SpikingModule:
         return cls(Path(model_name_or_path) / subfolder)
+
+
+SpikingModule.__module__ = "snn_encoder"  # saved models name the class by it

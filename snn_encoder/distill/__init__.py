@@ -1,0 +1,1 @@
+"""What the encoder learns from: text, and the teacher's cached vectors of it."""

@@ -1,0 +1,1 @@
+"""The encoder as other libraries expect one."""

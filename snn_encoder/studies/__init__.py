@@ -1,0 +1,1 @@
+"""Experiments with the recipe and their tables; nothing that is shipped depends on them."""
