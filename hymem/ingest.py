@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -156,7 +156,12 @@ class Ingestor:
             and (lease := self.store.lease_events(scope, EVENTS_PER_LEASE, LEASE_SECONDS))
         ):
             with self.charging(lease.scope), self._renewing(lease):
-                self._extract_lease(lease, outage)
+                try:
+                    self._extract_lease(lease, outage)
+                except BaseException:
+                    with suppress(StoreError):  # else the next to try would wait for its end
+                        self.store.give_back(lease)
+                    raise
             with waiting():  # for whose turn it is by now
                 pass
 

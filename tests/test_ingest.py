@@ -451,3 +451,18 @@ def test_a_lease_is_renewed_while_a_slow_extractor_works(store, monkeypatch):
     say(ingestor, "I paint boats.")
     settle(ingestor)
     assert store.status(ANA).units == 1
+
+
+@pytest.mark.parametrize("error", [StoreError("damaged"), KeyboardInterrupt(), GeneratorExit()])
+def test_a_lease_is_given_back_whatever_ends_its_extraction(store, error):
+    class Ends(EveryTurn):
+        def extract(self, events):
+            raise error
+
+    ingestor = make(store, Ends())
+    say(ingestor, "I paint boats.")
+    with pytest.raises(type(error)):
+        settle(ingestor)
+    assert not store.leased(ANA)
+    settle(make(store, EveryTurn()))
+    assert store.status(ANA).events == {"done": 1}

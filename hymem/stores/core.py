@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 import time
+from collections.abc import Sequence
 from datetime import tzinfo
 from shlex import quote
+from typing import Any
 
 from hymem.encoders.named import option_for
 from hymem.errors import EncoderMismatchError, InputError
+from hymem.stores.damage import damaged, name_from_bytes
 from hymem.stores.database import Database
 from hymem.types import Scope
+
+log = logging.getLogger(__name__)
 
 
 class Core:
@@ -67,7 +73,7 @@ class Core:
             )
 
     def _check_encoder(self, connection: sqlite3.Connection) -> None:
-        (found,) = connection.execute("SELECT value FROM meta WHERE key = 'encoder'").fetchone()
+        found = self._meta(connection, "encoder")
         if found != self._encoder:
             raise EncoderMismatchError(_mismatch(self._db.path, found, self._encoder))
 
@@ -85,6 +91,36 @@ class Core:
             ),
         ).fetchone()
         return None if row is None else int(row[0])
+
+    def _scopes(
+        self, connection: sqlite3.Connection, condition: str = "1", values: Sequence[Any] = ()
+    ) -> list[Scope]:
+        """The scopes of which ``condition`` holds, by id."""
+        return list(self._named_scopes(connection, condition, values).values())
+
+    def _named_scopes(
+        self, connection: sqlite3.Connection, condition: str, values: Sequence[Any] = ()
+    ) -> dict[int, Scope]:
+        """By their ids, which ascend. A scope whose name is damaged cannot be asked for, so it is
+        left out, and told in the log."""
+        rows = connection.execute(
+            "SELECT id, typeof(user_id), CAST(user_id AS BLOB), typeof(agent_id),"
+            f" CAST(agent_id AS BLOB) FROM scopes WHERE {condition} ORDER BY id",
+            values,
+        )
+        found = {}
+        for scope_id, *user, agent_type, agent in rows:
+            try:
+                found[scope_id] = Scope(name_from_bytes(*user), name_from_bytes(agent_type, agent))
+            except ValueError:
+                log.warning("scope %d has a damaged name and is left out", scope_id)
+        return found
+
+    def _meta(self, connection: sqlite3.Connection, key: str) -> str:
+        row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None or not isinstance(row[0], str):
+            raise damaged("the database", key)
+        return row[0]
 
     def _make_scope(self, connection: sqlite3.Connection, scope: Scope) -> int:
         found = self._scope_id(connection, scope)

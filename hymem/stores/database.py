@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import struct
@@ -11,8 +12,9 @@ from contextlib import contextmanager, suppress
 from datetime import tzinfo
 
 from hymem import forks
-from hymem.errors import HyMemError, StoreClosedError, StoreError
+from hymem.errors import HyMemError, InputError, NotFoundError, StoreClosedError, StoreError
 from hymem.files import RawFile, is_companion, is_special, replacing
+from hymem.stores.damage import is_undecodable
 from hymem.stores.schema import check_head, migrate
 
 BUSY_MS = 30_000
@@ -22,6 +24,7 @@ _ADVICE = {
     "SQLITE_BUSY": "another process holds the database; try again",
     "SQLITE_CANTOPEN": "the file cannot be opened; check that its folder exists and is writable",
     "SQLITE_CORRUPT": "the database is damaged; restore a backup",
+    "SQLITE_INTERRUPT": "a query went on without end, so the database is damaged; restore a backup",
     "SQLITE_NOTADB": "this is not a HyMem database, or it is damaged; restore a backup",
     "SQLITE_IOERR": "the disk failed or is full; free some space and try again",
     "SQLITE_TOOBIG": "the text is too long for one database row",
@@ -32,6 +35,13 @@ _of_parents: list[object] = []
 _lost_files: set[tuple[int, int]] = set()
 
 
+# No query needs a tenth of so many steps for each page of its file. What is written may stay in
+# memory for thousands of pages before the file grows by them.
+_STEPS_AT_ONCE = 1_000_000
+_READ_STEPS, _WRITE_STEPS = 2_000_000, 200_000_000
+_STEPS_PER_PAGE = 10_000
+_PAGE = 4096
+_DAMAGED = "it was damaged or changed by another program; restore a backup"
 # What reading a value of a wrong kind ends in, somewhere in the work on it.
 _UNREADABLE = (
     OverflowError,
@@ -75,6 +85,7 @@ class Database:
                     self.raw = RawFile(self.path)
                     check_head(self.path, self.raw.read(0, 100))
                 with self._own() as writer:
+                    self._limit(writer, _WRITE_STEPS)
                     migrate(writer, self.path, zone)
                     if not self.in_memory:
                         writer.execute("PRAGMA journal_mode = WAL")
@@ -88,9 +99,11 @@ class Database:
 
         Raises ``StoreError``."""
         with forks.using_sqlite(), self._lock, self._errors(), self._own() as connection:
+            self._limit(connection, _WRITE_STEPS)
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield connection
+                with _no_statement_left(connection):
+                    yield connection
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -107,8 +120,10 @@ class Database:
         with forks.using_sqlite(), self._errors():
             connection = self._reader()
             try:
+                self._limit(connection, _READ_STEPS)
                 connection.execute("BEGIN")
-                yield connection
+                with _no_statement_left(connection):
+                    yield connection
             finally:
                 self._give_back(connection)
 
@@ -119,6 +134,7 @@ class Database:
         with forks.using_sqlite(), self._errors():
             connection = self._connect()
             try:
+                self._limit(connection, _READ_STEPS)
                 yield connection
             finally:
                 self._close(connection)
@@ -270,6 +286,24 @@ class Database:
             if not kept:
                 self._close(connection)
 
+    def _limit(self, connection: sqlite3.Connection, steps: int) -> None:
+        """Let a transaction take ``steps`` of SQLite's virtual machine, and more in a larger file.
+        In a file made for it, pages that lead to one another many times over have no end."""
+        if self.in_memory:
+            return
+        taken = 0
+
+        def too_many() -> bool:
+            nonlocal taken
+            taken += _STEPS_AT_ONCE
+            return taken > steps and taken > steps + self._pages() * _STEPS_PER_PAGE
+
+        connection.set_progress_handler(too_many, _STEPS_AT_ONCE)
+
+    def _pages(self) -> int:
+        """About how many pages the file has, those in its log included."""
+        return (self.bytes() + self.log_bytes()) // _PAGE
+
     def _connect(self) -> sqlite3.Connection:
         with self._pool:
             self._check_usable()
@@ -303,11 +337,32 @@ class Database:
         except _UNREADABLE as error:
             raise StoreError(
                 f"{path} holds a value that HyMem does not write, or cannot take one "
-                f"({type(error).__name__}: {error})"
+                f"({type(error).__name__}: {error}); if the file is damaged, restore a backup"
             ) from error
         except sqlite3.Error as error:
-            name = getattr(error, "sqlite_errorname", "")
-            advice = next((text for key, text in _ADVICE.items() if name.startswith(key)), "")
-            raise StoreError(f"{path}: {error}" + (f": {advice}" if advice else "")) from error
+            raise _told(path, error) from error
         except OSError as error:
             raise StoreError(f"{path} cannot be read or written: {error.strerror}") from error
+
+
+@contextmanager
+def _no_statement_left(connection: sqlite3.Connection) -> Iterator[None]:
+    """Where the block fails, end the statements that it leaves halfway: each would keep its view of
+    the database open, and the log with it, for as long as somebody holds the error."""
+    try:
+        yield
+    except (InputError, NotFoundError):  # mistakes of the caller's, told before rows are read
+        raise
+    except BaseException:
+        for cursor in gc.get_referrers(connection):
+            if isinstance(cursor, sqlite3.Cursor):
+                cursor.close()
+        raise
+
+
+def _told(path: str, error: sqlite3.Error) -> StoreError:
+    name = getattr(error, "sqlite_errorname", "")
+    advice = next((text for key, text in _ADVICE.items() if name.startswith(key)), "")
+    if is_undecodable(error):  # its own message quotes the text
+        return StoreError(f"{path} holds a text that is not UTF-8: {_DAMAGED}")
+    return StoreError(f"{path}: {error}" + (f": {advice}" if advice else ""))

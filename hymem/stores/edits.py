@@ -5,15 +5,21 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
+from hymem.stores.damage import check_types
 from hymem.stores.erase import compact, owe, wipe
 from hymem.stores.items import check_keys, drop_keys, insert_keys
 from hymem.stores.match import Matching
-from hymem.stores.rows import KEY_TABLES, is_id, passages_to_blobs, time_from_text
+from hymem.stores.rows import (
+    KEY_TABLES,
+    is_id,
+    passages_to_blobs,
+    time_from_seconds,
+    time_from_text,
+)
 from hymem.text import forget_words
 from hymem.types import Scope
 
@@ -138,11 +144,13 @@ class Edits(Matching):
                     + rows
                 )
             since, until = map(time_from_text, said)
+            for row in rows:
+                check_types("change", (item_id, *row))
             return [
                 {
                     "event": event,
                     "text": text,
-                    "at": datetime.fromtimestamp(at, UTC),
+                    "at": time_from_seconds(at, f"the history of {item_id}"),
                     "time": until if event == "supersede" else since,
                 }
                 for event, text, at in rows

@@ -11,8 +11,10 @@ import time
 
 from hymem.stores.database import Database
 
-# Bytes of the file that are swept while nobody else may write: less than a tenth of a second.
-_PIECE = 64 << 20
+# Bytes of the file that are swept while nobody else may write: about a tenth of a second.
+_PIECE = 128 << 20
+# Then comes who waits to write: SQLite looks every tenth of a second whether it may.
+_TURN_SECONDS = 0.11
 # Readers are waited for so long at a time; then writers get their turn.
 _WAIT_MS = 50
 _PAUSE_SECONDS = 0.02
@@ -39,6 +41,8 @@ def wipe(db: Database, seconds: float) -> bool:
         end = time.monotonic() + seconds
         while owed(connection) is not None:
             if _empty_log(connection) and _wipe_piece(db, connection):
+                if owed(connection) is not None:
+                    time.sleep(_TURN_SECONDS)
                 end = time.monotonic() + seconds
             elif time.monotonic() > end:
                 return False

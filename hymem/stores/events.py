@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from hymem.messages import clean_text
 from hymem.stores.base import Lease, NewUnit
-from hymem.stores.items import Items, check_keys
+from hymem.stores.damage import RESTORE, damaged
+from hymem.stores.items import DUE, Items, check_keys
 from hymem.stores.past import CURRENT
 from hymem.stores.rows import (
     FROM_ITEMS,
@@ -92,14 +93,21 @@ class Events(Items):
                 "UPDATE events SET status = 'leased', token = ?, expires = ? WHERE id = ?",
                 [(token, expires, event_id) for (event_id,) in ids],
             )
-            user, agent = connection.execute(
-                "SELECT user_id, agent_id FROM scopes WHERE id = ?", (scope_id,)
-            ).fetchone()
+            named = self._scopes(connection, "id = ?", (scope_id,))
+            if not named:
+                raise damaged(f"event {event_id}", "scope")
             rows = connection.execute(
                 f"{_EVENT} WHERE e.id IN ({marks(ids)}) ORDER BY e.id", [row[0] for row in ids]
             ).fetchall()
             taken = tuple(event_from_row(connection, row) for row in rows)
-        return Lease(token, Scope(user, agent), taken, expires)
+            # Without their session they can be read by nobody, and would be leased for ever.
+            lost = {event_id for (event_id,) in ids} - {event.id for event in taken}
+            connection.executemany(
+                "UPDATE events SET status = 'failed', error = ?, token = NULL, expires = NULL"
+                " WHERE id = ?",
+                [(f"its session is damaged; {RESTORE}", event_id) for event_id in lost],
+            )
+        return Lease(token, named[0], taken, expires)
 
     def renew(self, lease: Lease, seconds: float) -> None:
         with self._db.write() as connection:
@@ -167,17 +175,13 @@ class Events(Items):
 
     def due(self) -> list[Scope]:
         with self._db.read() as connection:
-            rows = connection.execute(
-                "SELECT user_id, agent_id FROM scopes WHERE id IN (SELECT scope FROM events"
-                f" WHERE status = 'failed' AND {_OPEN}) ORDER BY id",
-                _closed(),
-            ).fetchall()
-        return [Scope(user, agent) for user, agent in rows]
+            failed = f"SELECT scope FROM events WHERE status = 'failed' AND {_OPEN}"
+            return self._scopes(connection, f"id IN ({failed})", _closed())
 
     def next_try(self) -> float | None:
         with self._db.read() as connection:
             (due,) = connection.execute(
-                "SELECT min(expires) FROM events WHERE status = 'failed'"
+                f"SELECT min({DUE}) FROM events WHERE status = 'failed'"
             ).fetchone()
         return None if due is None else float(due)
 
@@ -200,13 +204,11 @@ class Events(Items):
 
     def unfinished(self) -> list[Scope]:
         with self._db.read() as connection:
-            rows = connection.execute(
-                "SELECT user_id, agent_id FROM scopes WHERE id IN ("
-                " SELECT scope FROM items WHERE kind = 'turn' AND event IS NULL"
-                " UNION SELECT scope FROM events WHERE status IN ('pending', 'leased'))"
-                " ORDER BY id"
-            ).fetchall()
-        return [Scope(user, agent) for user, agent in rows]
+            return self._scopes(
+                connection,
+                "id IN (SELECT scope FROM items WHERE kind = 'turn' AND event IS NULL"
+                " UNION SELECT scope FROM events WHERE status IN ('pending', 'leased'))",
+            )
 
     def events(self, scope: Scope, ids: Sequence[int] | None = None) -> list[Event]:
         with self._db.read() as connection:

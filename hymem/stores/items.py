@@ -15,6 +15,7 @@ from hymem.errors import EncoderError, SaidMeanwhileError
 from hymem.messages import clean_text
 from hymem.stores.base import NewTurn, NewUnit, Status
 from hymem.stores.core import Core
+from hymem.stores.damage import MOST_TURNS, damaged
 from hymem.stores.past import KNOWN
 from hymem.stores.rows import (
     FROM_ITEMS,
@@ -54,6 +55,8 @@ INSERT INTO items (scope, kind, session, position, event, time, seconds, tokens,
                    superseded_by, duplicate_of, embedded, created, terms, metadata, text, lexical)
 VALUES (?, 'unit', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+# When a failed event is tried again, in seconds since 1970.
+DUE = "CASE WHEN typeof(expires) IN ('real', 'integer') AND expires < 1e11 THEN expires END"
 
 
 class Items(Core):
@@ -139,11 +142,7 @@ class Items(Core):
 
     def without_vectors(self) -> list[Scope]:
         with self._db.read() as connection:
-            rows = connection.execute(
-                "SELECT user_id, agent_id FROM scopes WHERE id IN ("
-                " SELECT scope FROM items WHERE embedded = 0) ORDER BY id"
-            ).fetchall()
-        return [Scope(user, agent) for user, agent in rows]
+            return self._scopes(connection, "id IN (SELECT scope FROM items WHERE embedded = 0)")
 
     def unembedded(self, scope: Scope, limit: int, *, after_id: int = 0) -> list[Turn | Unit]:
         with self._db.read() as connection:
@@ -201,8 +200,7 @@ class Items(Core):
 
     def scopes(self) -> list[Scope]:
         with self._db.read() as connection:
-            rows = connection.execute("SELECT user_id, agent_id FROM scopes ORDER BY id").fetchall()
-        return [Scope(user, agent) for user, agent in rows]
+            return self._scopes(connection)
 
     def status(self, scope: Scope | None = None) -> Status:
         with self._db.read() as connection:
@@ -216,14 +214,16 @@ class Items(Core):
             units = count("items", "kind = 'unit'")
 
             events = connection.execute(
-                f"SELECT status, count(*) FROM events WHERE 1{where} GROUP BY status", values
+                "SELECT CASE WHEN status IN ('pending', 'leased', 'done', 'failed') THEN status"
+                f" ELSE 'damaged' END AS name, count(*) FROM events WHERE 1{where} GROUP BY name",
+                values,
             ).fetchall()
             failed = f"FROM events WHERE status = 'failed'{where}"
             given_up, due = connection.execute(
-                f"SELECT ifnull(sum(expires IS NULL), 0), min(expires) {failed}", values
+                f"SELECT ifnull(sum(expires IS NULL), 0), min({DUE}) {failed}", values
             ).fetchone()
             last = connection.execute(
-                f"SELECT error {failed} ORDER BY id DESC LIMIT 1", values
+                f"SELECT CAST(error AS BLOB) {failed} ORDER BY id DESC LIMIT 1", values
             ).fetchone()
             (scopes,) = connection.execute(
                 "SELECT count(*) FROM scopes" + ("" if scope_id is None else " WHERE id = ?"),
@@ -239,7 +239,9 @@ class Items(Core):
                 scopes=scopes,
                 given_up=given_up,
                 next_try=None if due is None else datetime.fromtimestamp(due, UTC),
-                last_error=None if last is None else last[0],
+                last_error=None
+                if last is None or last[0] is None
+                else last[0].decode("utf-8", "replace"),
             )
 
     def _insert_unit(
@@ -283,7 +285,10 @@ class Items(Core):
 
     def _next_position(self, connection: sqlite3.Connection, scope_id: int) -> int:
         query = "SELECT next_position FROM scopes WHERE id = ?"
-        return int(connection.execute(query, (scope_id,)).fetchone()[0])
+        (position,) = connection.execute(query, (scope_id,)).fetchone()
+        if not isinstance(position, int) or not 0 <= position < MOST_TURNS:
+            raise damaged(f"scope {scope_id}", "next position")
+        return position
 
     def _known_source(
         self, connection: sqlite3.Connection, scope_id: int, source_id: str | None

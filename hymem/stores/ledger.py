@@ -12,6 +12,13 @@ from hymem.stores.core import Core
 from hymem.stores.rows import seconds_of
 from hymem.types import Scope
 
+_NUMBER = "('real', 'integer')"
+_SOUND = (
+    "typeof(c.stage) = 'text' AND typeof(c.tier) = 'text' AND typeof(c.model) = 'text'"
+    f" AND typeof(c.at) IN {_NUMBER} AND typeof(c.seconds) IN {_NUMBER}"
+    " AND typeof(c.usd) IN ('real', 'integer', 'null')"
+)
+
 
 class Ledger(Core):
     def add_costs(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -55,18 +62,24 @@ class Ledger(Core):
             if since is not None:
                 where += " AND c.at >= ?"
                 values.append(seconds_of(since))  # type: ignore[arg-type]
-            # Negative numbers, which version 0.1 wrote if an endpoint said so, lift no cap.
+            # Negative numbers, which version 0.1 wrote if an endpoint said so, lift no cap. Sums
+            # that pass SQLite's integers would raise, and rows that are damaged do not count.
             rows = connection.execute(
-                "SELECT s.id, s.user_id, s.agent_id, date(c.at, 'unixepoch') AS day, c.stage,"
-                " c.tier, c.model, count(*), sum(max(c.input_tokens, 0)),"
-                " sum(max(c.output_tokens, 0)), sum(max(c.cached_tokens, 0)),"
-                " sum(max(c.usd, 0)), sum(c.seconds), max(c.estimated)"
-                " FROM costs c LEFT JOIN scopes s ON s.id = c.scope"
-                f" WHERE {where} GROUP BY c.scope, day, c.stage, c.tier, c.model, c.usd IS NULL"
-                " ORDER BY day, c.scope, c.stage, c.tier, c.model",
+                "SELECT c.scope, date(c.at, 'unixepoch') AS day, c.stage,"
+                f" c.tier, c.model, count(*), {_tokens('input')}, {_tokens('output')},"
+                f" {_tokens('cached')}, sum(max(c.usd, 0)), sum(c.seconds), max(c.estimated)"
+                " FROM costs c"
+                f" WHERE {where} AND {_SOUND}"
+                " GROUP BY c.scope, day, c.stage, c.tier, c.model, c.usd IS NULL"
+                " HAVING day IS NOT NULL ORDER BY day, c.scope, c.stage, c.tier, c.model",
                 values,
             ).fetchall()
-        return [_summary(row) for row in rows]
+            named = self._named_scopes(connection, "id IN (SELECT scope FROM costs)")
+        return [_summary(named.get(scope_id), row) for scope_id, *row in rows]
+
+
+def _tokens(which: str) -> str:
+    return f"sum(min(max(CAST(c.{which}_tokens AS INTEGER), 0), {1 << 40}))"
 
 
 def _at(value: datetime | float | None) -> float:
@@ -75,10 +88,10 @@ def _at(value: datetime | float | None) -> float:
     return seconds_of(value) or 0.0 if isinstance(value, datetime) else float(value)
 
 
-def _summary(row: Sequence[Any]) -> Mapping[str, Any]:
-    known, user, agent, day, stage, tier, model, calls, read, written, cached, usd, spent, est = row
+def _summary(scope: Scope | None, row: Sequence[Any]) -> Mapping[str, Any]:
+    day, stage, tier, model, calls, read, written, cached, usd, spent, est = row
     return {
-        "scope": None if known is None else Scope(user, agent),
+        "scope": scope,
         "day": day,
         "stage": stage,
         "tier": tier,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hymem.stores.damage import check_memory, check_types
 from hymem.stores.index import Batch, ScopeIndex
 from hymem.stores.passages import NewPassages
 from hymem.stores.rows import (
@@ -42,10 +43,13 @@ def catch_up(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -
     rows = connection.execute(
         "SELECT id, name FROM speakers WHERE scope = ? ORDER BY id", (scope_id,)
     ).fetchall()
+    for row in rows:
+        check_types("speaker", row)
     index.name_speakers(rows)
-    _append_items(connection, scope_id, index)
+    speakers = {speaker for speaker, _ in rows}
+    _append_items(connection, scope_id, index, speakers)
     _apply_events(connection, scope_id, index)
-    _apply_changes(connection, scope_id, index)
+    _apply_changes(connection, scope_id, index, speakers)
     index.version = version_of(connection, scope_id)
 
 
@@ -54,11 +58,15 @@ def _last(connection: sqlite3.Connection, column: str, table: str, scope_id: int
     return int(connection.execute(query, (scope_id,)).fetchone()[0])
 
 
-def _append_items(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
+def _append_items(
+    connection: sqlite3.Connection, scope_id: int, index: ScopeIndex, speakers: set[int]
+) -> None:
     rows = connection.execute(
         f"{_ITEM} WHERE scope = ? AND id > ? ORDER BY id", (scope_id, index.last_item)
     )
     while some := rows.fetchmany(_ROWS_AT_ONCE):
+        for row in some:
+            check_memory(row, index.dim, speakers)
         index.append(_batch(connection, some, index.dim))
 
 
@@ -72,7 +80,9 @@ def _apply_events(connection: sqlite3.Connection, scope_id: int, index: ScopeInd
     index.last_event = max([index.last_event, *(row[0] for row in rows)])
 
 
-def _apply_changes(connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
+def _apply_changes(
+    connection: sqlite3.Connection, scope_id: int, index: ScopeIndex, speakers: set[int]
+) -> None:
     rows = connection.execute(
         "SELECT max(seq), item FROM changes WHERE scope = ? AND seq > ? GROUP BY item",
         (scope_id, index.last_change),
@@ -81,6 +91,8 @@ def _apply_changes(connection: sqlite3.Connection, scope_id: int, index: ScopeIn
         row = connection.execute(f"{_ITEM} WHERE id = ?", (item_id,)).fetchone()
         if row is None:  # perhaps deleted by another process, whose own words are not these
             forget_words()
+        else:
+            check_memory(row, index.dim, speakers)
         index.refresh(item_id, None if row is None else _batch(connection, [row], index.dim))
         index.last_change = max(index.last_change, seq)
 

@@ -6,11 +6,14 @@ interrupted run leaves the old encoder in service and the next run goes on where
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hymem.errors import StoreError
 from hymem.passages import PASSAGE_TOKENS
+from hymem.stores.damage import damaged, is_undecodable
 from hymem.stores.items import Items, check_keys, insert_keys
 from hymem.stores.rows import ids_to_blob
 from hymem.types import Scope, Turn, Unit
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hymem.stores.base import TokenIds
+
+log = logging.getLogger(__name__)
 
 
 class Reembedding(Items):
@@ -35,7 +40,7 @@ class Reembedding(Items):
                 (limit,),
             ).fetchall()
             rows = rows or self._gaps(connection, limit)
-            return [self._with_scope(connection, *row) for row in rows]
+            return self._readable(connection, rows)
 
     def put_reembedded(
         self, keys: Sequence[tuple[int, NDArray[np.float32], TokenIds | None]]
@@ -93,8 +98,7 @@ class Reembedding(Items):
             connection.execute("UPDATE meta SET value = ? WHERE key = 'uncoded'", (lowest - 1,))
 
     def _in_service(self, connection: sqlite3.Connection) -> bool:
-        (found,) = connection.execute("SELECT value FROM meta WHERE key = 'encoder'").fetchone()
-        return bool(found == self._encoder)
+        return self._meta(connection, "encoder") == self._encoder
 
     def _aim(self, connection: sqlite3.Connection) -> None:
         """Vectors of a run that was interrupted count only if they are of the same encoder."""
@@ -113,10 +117,28 @@ class Reembedding(Items):
             (limit,),
         ).fetchall()
 
+    def _readable(
+        self, connection: sqlite3.Connection, rows: Sequence[tuple[int, str, int]]
+    ) -> list[tuple[Scope, Turn | Unit]]:
+        """Those of these items that can be read. A damaged one gets no vectors, so that it does not
+        keep the others from theirs."""
+        found = []
+        for item_id, kind, scope_id in rows:
+            try:
+                found.append(self._with_scope(connection, item_id, kind, scope_id))
+            except (StoreError, sqlite3.OperationalError) as error:
+                if not isinstance(error, StoreError) and not is_undecodable(error):
+                    raise
+                log.warning("memory %d is not encoded anew: it cannot be read", item_id)
+                connection.execute(
+                    "INSERT OR REPLACE INTO next_vectors VALUES (?, x'')", (item_id,)
+                )
+        return found
+
     def _with_scope(
         self, connection: sqlite3.Connection, item_id: int, kind: str, scope_id: int
     ) -> tuple[Scope, Turn | Unit]:
-        user, agent = connection.execute(
-            "SELECT user_id, agent_id FROM scopes WHERE id = ?", (scope_id,)
-        ).fetchone()
-        return Scope(user, agent), self._described(connection, item_id, kind)
+        named = self._scopes(connection, "id = ?", (scope_id,))
+        if not named:
+            raise damaged(f"memory {item_id}", "scope")
+        return named[0], self._described(connection, item_id, kind)

@@ -10,8 +10,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from hymem.clock import Time
-from hymem.errors import InputError, StoreError
+from hymem.errors import InputError
 from hymem.messages import clean_text
+from hymem.stores.damage import check_types, damaged
 from hymem.text import terms
 from hymem.types import Event, Passage, Turn, Unit
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from hymem.stores.base import NewPassage
 
 T = TypeVar("T")
-
-RESTORE = "HyMem did not write this; restore a backup, or delete the scope"
 
 # Well below SQLite's limit of 32,766 parameters in one statement.
 PARAMETERS = 500
@@ -69,11 +68,20 @@ def time_to_text(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 
-def time_from_text(text: str | None) -> datetime | None:
+def time_from_text(text: str | None, where: str = "a memory") -> datetime | None:
+    """Raises ``StoreError``; ``where`` says whose time it is."""
     try:
         return None if text is None else datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"a stored time is none ({error}); {RESTORE}") from None
+    except (TypeError, ValueError):
+        raise damaged(where, "time") from None
+
+
+def time_from_seconds(seconds: float, where: str) -> datetime:
+    """Raises ``StoreError``; ``where`` says whose time it is."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise damaged(where, "time") from None
 
 
 def metadata_to_text(metadata: Mapping[str, Any]) -> str:
@@ -81,11 +89,15 @@ def metadata_to_text(metadata: Mapping[str, Any]) -> str:
     return json.dumps(dict(metadata)) if metadata else ""
 
 
-def metadata_from_text(text: str) -> dict[str, Any]:
+def metadata_from_text(text: str, where: str = "a memory") -> dict[str, Any]:
+    """Raises ``StoreError``; ``where`` says whose metadata it is."""
     try:
-        return dict(json.loads(text)) if text else {}
-    except (TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"stored metadata cannot be read ({error}); {RESTORE}") from None
+        found = json.loads(text) if text else {}
+    except (TypeError, ValueError, RecursionError):
+        raise damaged(where, "metadata") from None
+    if not isinstance(found, dict):
+        raise damaged(where, "metadata")
+    return found
 
 
 def clean(text: str | None) -> str | None:
@@ -184,46 +196,39 @@ def counts_from_blob(spans: bytes) -> tuple[list[int], list[int]]:
 
 
 def turn_from_row(row: Sequence[Any]) -> Turn:
+    check_types("turn", row)
     item_id, role, speaker, text, time, session, position, source_id, metadata, tokens, spans = row
-    _check_kinds(str, role, speaker, text, session, source_id or "", metadata)
-    _check_kinds(int, position, tokens)
-    _check_kinds(bytes, spans or b"")
+    where = f"turn {item_id}"
     return Turn(
         id=item_id,
         role=role,
         speaker=speaker,
         text=text,
-        time=time_from_text(time),
+        time=time_from_text(time, where),
         session_id=session,
         position=position,
         source_id=source_id,
-        metadata=metadata_from_text(metadata),
+        metadata=metadata_from_text(metadata, where),
         tokens=tokens,
         passages=Passages(spans) if spans else (),
     )
 
 
 def unit_from_row(connection: sqlite3.Connection, row: Sequence[Any]) -> Unit:
+    check_types("unit", row)
     item_id, text, time, event, session, superseded_by, duplicate_of, metadata = row
-    _check_kinds(str, text, session, metadata)
-    _check_kinds(int, event or 0, superseded_by or 0, duplicate_of or 0)
+    where = f"unit {item_id}"
     return Unit(
         id=item_id,
         text=text,
-        time=time_from_text(time),
+        time=time_from_text(time, where),
         event_id=event,
         source_turns=sources_of(connection, item_id),
         session_id=session,
         superseded_by=superseded_by,
         duplicate_of=duplicate_of,
-        metadata=_agreed([metadata_from_text(metadata), *inherited(connection, item_id)]),
+        metadata=_agreed([metadata_from_text(metadata, where), *inherited(connection, item_id)]),
     )
-
-
-def _check_kinds(kind: type, *values: object) -> None:
-    for value in values:
-        if not isinstance(value, kind):
-            raise StoreError(f"a stored value is {type(value).__name__}; {RESTORE}")
 
 
 def units_from_rows(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> list[Unit]:
@@ -233,11 +238,11 @@ def units_from_rows(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]
 def inherited(connection: sqlite3.Connection, unit: int) -> list[dict[str, Any]]:
     """The metadata of the turns that a unit rests on, where they have any."""
     rows = connection.execute(
-        "SELECT metadata FROM sources JOIN items ON id = turn"
+        "SELECT turn, metadata FROM sources JOIN items ON id = turn"
         " WHERE unit = ? AND metadata <> '' ORDER BY turn",
         (unit,),
     )
-    return [metadata_from_text(text) for (text,) in rows]
+    return [metadata_from_text(text, f"turn {turn}") for turn, text in rows]
 
 
 def _agreed(held: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -254,11 +259,15 @@ def _agreed(held: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def sources_of(connection: sqlite3.Connection, unit: int) -> tuple[int, ...]:
     found = connection.execute("SELECT turn FROM sources WHERE unit = ? ORDER BY turn", (unit,))
-    return tuple(turn for (turn,) in found)
+    turns = tuple(turn for (turn,) in found)
+    if not all(isinstance(turn, int) for turn in turns):
+        raise damaged(f"unit {unit}", "source")
+    return turns
 
 
 def event_from_row(connection: sqlite3.Connection, row: Sequence[Any]) -> Event:
     """``row``: id, session name, time, status, attempts, error."""
+    check_types("event", row)
     event_id, session, time, status, attempts, error = row
     turns = connection.execute(
         "SELECT t.turn, i.event FROM event_turns t JOIN items i ON i.id = t.turn"
@@ -270,7 +279,7 @@ def event_from_row(connection: sqlite3.Connection, row: Sequence[Any]) -> Event:
         session_id=session,
         turns=tuple(turn for turn, _ in turns),
         overlap=frozenset(turn for turn, home in turns if home != event_id),
-        time=time_from_text(time),
+        time=time_from_text(time, f"event {event_id}"),
         status=status,
         attempts=attempts,
         error=error,

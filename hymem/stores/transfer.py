@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from hymem.stores.base import Imported, OldChange, OldEvent, OldTurn, OldUnit
+from hymem.stores.damage import damaged
 from hymem.stores.items import INSERT_TURN, Items, prepare
 from hymem.stores.rows import FROM_ITEMS, metadata_from_text, sources_of, time_to_text
 from hymem.types import Scope
@@ -30,6 +31,7 @@ class Transfer(Items):
                     continue
                 who = {"user_id": one.user_id, "agent_id": one.agent_id}
                 for record in self._dump_scope(connection, scope_id):
+                    _check_record(record)
                     yield {"record": record.pop("record"), **who, **record}
 
     def load(self, parts: Sequence[Imported]) -> int:
@@ -73,6 +75,13 @@ class Transfer(Items):
             "SELECT item, event, text, at FROM history WHERE scope = ? ORDER BY id", (scope_id,)
         ):
             yield {"record": "history", "item": item, "event": event, "text": text, "at": at}
+
+
+def _check_record(record: Mapping[str, Any]) -> None:
+    """Raises ``StoreError`` for a value that JSON does not know."""
+    for field, value in record.items():
+        if isinstance(value, bytes):
+            raise damaged(f"{record['record']} {record.get('id', record.get('item'))}", field)
 
 
 def _record(kind: str, session: str, values: list[Any]) -> dict[str, Any]:

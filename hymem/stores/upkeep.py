@@ -69,7 +69,15 @@ class Upkeep:
         """Fill a new index from its snapshot, if there is one that fits the database."""
         found = None if self._folder is None else snapshot.read(self._path(scope_id))
         if found is not None and self._fits(connection, scope_id, found[0]):
-            snapshot.unpack(index, *found)
+            try:
+                snapshot.unpack(index, *found)
+            except Exception as error:
+                # Whole by its checksums, and yet not what was written: the next search does
+                # without it.
+                self._path(scope_id).unlink(missing_ok=True)
+                raise StoreError(
+                    f"{self._path(scope_id)} was damaged and is removed; try again"
+                ) from error
 
     def consider(self, scope_id: int, index: ScopeIndex) -> None:
         """Have the index grown or saved behind the caller's back, if it is due."""
@@ -200,7 +208,7 @@ class Upkeep:
         items with their times, since ids alone come again when an old backup is restored."""
         ids = index.id.view[-_ANCHORS:].tolist()
         rows = [_anchor(connection, item_id) for item_id in ids]
-        (lineage,) = connection.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchone()
+        lineage = _lineage(connection)
         return {
             "lineage": lineage,
             "encoder": self._encoder,
@@ -212,7 +220,7 @@ class Upkeep:
     def _fits(
         self, connection: sqlite3.Connection, scope_id: int, numbers: Mapping[str, Any]
     ) -> bool:
-        (lineage,) = connection.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchone()
+        lineage = _lineage(connection)
         known = (lineage, self._encoder, scope_id)
         if known != (numbers["lineage"], numbers["encoder"], numbers["scope"]):
             return False
@@ -230,6 +238,12 @@ class Upkeep:
     def _path(self, scope_id: int) -> Path:
         assert self._folder is not None
         return self._folder / f"{scope_id}.snapshot"
+
+
+def _lineage(connection: sqlite3.Connection) -> str | None:
+    """Names this very file, of which a backup is none."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'lineage'").fetchone()
+    return None if row is None else str(row[0])
 
 
 def _anchor(connection: sqlite3.Connection, item_id: int) -> tuple[Any, ...] | None:

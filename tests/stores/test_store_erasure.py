@@ -404,6 +404,7 @@ def test_a_large_file_is_swept_behind_the_deletion_of_one_memory(
 ) -> None:
     monkeypatch.setattr("hymem.stores.edits.WIPE_AT_ONCE", 1000)
     monkeypatch.setattr("hymem.stores.erase._PIECE", 1 << 16)
+    monkeypatch.setattr("hymem.stores.erase._TURN_SECONDS", 0.001)
     store = opened()
     fill(store, 5, scopes=4, times=80)
     ids = store.add_turns(ANA, [turn(f"a secretmark {number}") for number in range(40)])
@@ -430,6 +431,7 @@ def test_writers_go_on_during_a_sweep(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hymem.stores.erase._PIECE", 1 << 16)
+    monkeypatch.setattr("hymem.stores.erase._TURN_SECONDS", 0.001)
     store, other = opened(), opened()
     fill(store, 11)
     errors: list[BaseException] = []

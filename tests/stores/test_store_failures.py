@@ -180,6 +180,23 @@ def test_every_connection_is_durable_and_overwrites_what_is_deleted(opened: Open
             assert settings == ["wal", 2, 1, 2]
 
 
+@pytest.mark.parametrize("connect", ["read", "write"])
+def test_a_read_that_fails_halfway_keeps_no_view_open(opened: Opened, connect: str) -> None:
+    store = opened()
+    store.add_turns(ANA, [turn(f"row {number}") for number in range(9)])
+
+    def fail() -> None:
+        with getattr(store._db, connect)() as connection:
+            rows = connection.execute("SELECT id FROM items")
+            raise ValueError(next(rows))
+
+    with pytest.raises(StoreError, match="ValueError") as held:  # by a log, say
+        fail()
+    assert store.delete_all(ANA) == 9  # else it would tell of somebody who reads an older state
+    assert held.value.__cause__ is not None
+    store.add_turns(ANA, [turn("x")])
+
+
 def test_a_busy_database_is_reported(
     opened: Opened, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
