@@ -29,7 +29,7 @@ from hymem.llm.streams import Closable
 from hymem.messages import clean_text
 from hymem.outputs import checked_completion, checked_name, checked_spent
 from hymem.prices import Prices
-from hymem.redact import FOREIGN, as_ours, brief, guarded, secrets_of
+from hymem.redact import as_ours, brief, foreign, guarded, secrets_of
 from hymem.tokens import reported_count
 from hymem.turns import awaited, waiting
 from hymem.types import LLM, Budget, Completion, Encoder, PaidEncoder, Scope, StageUsage, Usage
@@ -290,7 +290,7 @@ class MeteredLLM:
             with behind_add() if self.behind else nullcontext(), waiting():
                 done: Any = self.inner.complete(messages, schema)
             return checked_completion(done, self.model, schema)
-        except FOREIGN as error:
+        except foreign() as error:
             return self._failure(error)
 
     def _failure(self, error: BaseException) -> LLMError:
@@ -332,7 +332,7 @@ class MeteredLLM:
                     yield pieces[-1]
         except GeneratorExit:
             raise
-        except FOREIGN as error:
+        except foreign() as error:
             failure = self._failure(error)
             spent = failure.spent
         finally:

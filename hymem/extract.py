@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import re
 from calendar import monthrange
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,6 +19,7 @@ from hymem.dates import Days, annotate, meet, named, occurrence
 from hymem.errors import BudgetError, HyMemError, LLMError, LLMOutputError, PriceError
 from hymem.keys import strip_recalled
 from hymem.passages import with_text
+from hymem.pool import SCOPES_AT_ONCE, Pool
 from hymem.prompts import load
 from hymem.reading import cited
 from hymem.tokens import count_many, count_tokens
@@ -50,6 +50,7 @@ class LLMExtractor:
 
     def __init__(self, llm: LLM) -> None:
         self._llm = llm
+        self._pool = Pool(CALLS_AT_ONCE * SCOPES_AT_ONCE, "hymem-extract-call")
         self.ignored = 0
 
     def metered(self, counter: CallCounter) -> LLMExtractor:
@@ -82,11 +83,22 @@ class LLMExtractor:
         """All calls, several at once; the ledger's request at hand is known to each."""
         if len(calls) < 2:
             return [self._try(turns) for turns in calls]
-        contexts = [copy_context() for _ in calls]
-        with ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="hymem-extract") as pool:
-            return list(
-                pool.map(lambda context, turns: context.run(self._try, turns), contexts, calls)
-            )
+        left = deque(range(len(calls)))
+        reads: dict[int, _Read | HyMemError] = {}
+
+        def some(_: int) -> None:
+            while left:
+                try:
+                    number = left.popleft()
+                except IndexError:  # another thread was quicker
+                    return
+                reads[number] = self._try(calls[number])
+
+        try:
+            self._pool.each(some, range(min(CALLS_AT_ONCE, len(calls))))
+        finally:
+            left.clear()  # where the wait was interrupted
+        return [reads[number] for number in range(len(calls))]
 
     def _try(self, turns: Sequence[Turn]) -> _Read | HyMemError:
         try:

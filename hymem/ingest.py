@@ -41,8 +41,8 @@ from hymem.messages import Said, as_utc, clean_text
 from hymem.offline import OfflineExtractor
 from hymem.outputs import checked_ranges, checked_statements
 from hymem.passages import with_text
-from hymem.pool import Pool
-from hymem.redact import brief, tell
+from hymem.pool import SCOPES_AT_ONCE, Pool
+from hymem.redact import as_exception, brief, foreign, tell
 from hymem.resent import OnKnown, resent, source_ids
 from hymem.retry import Outage, Patience, event_pause, is_down
 from hymem.segment import TopicSegmenter
@@ -73,8 +73,6 @@ log = logging.getLogger(__name__)
 TURNS_PER_ENCODING = 2048
 TURNS_PER_SEGMENTATION = 512
 EVENTS_PER_LEASE = 16
-# As many as a model takes calls at once, unless it is told another number.
-SCOPES_AT_ONCE = 8
 # A worker renews its lease while it waits for a model; a killed one's events are free so soon.
 LEASE_SECONDS = 15.0
 POLL_SECONDS = 0.1
@@ -322,7 +320,7 @@ class Ingestor:
             return checked_ranges(self.segmenter.segment(turns, vectors), len(turns))
         except StoreError:
             raise
-        except Exception as error:  # anybody's segmenter; the turns must not wait for it
+        except foreign() as error:  # anybody's segmenter; the turns must not wait for it
             log.warning("segmenting by rules: %s", brief(error))
             return TopicSegmenter().segment(turns, vectors)
 
@@ -419,8 +417,8 @@ class Ingestor:
                 raise LLMOutputError(f"{len(results)} results for {len(batch)} events")
         except StoreError:
             raise
-        except Exception as error:  # anybody's extractor
-            return [error] * len(batch)
+        except foreign() as error:  # anybody's extractor
+            return [as_exception(error)] * len(batch)
         return [_checked(result, turns) for result, turns in zip(results, batch, strict=True)]
 
     def _at_home(self, turns: Sequence[Turn]) -> list[Turn]:

@@ -15,6 +15,8 @@ from hymem import forks
 A = TypeVar("A")
 T = TypeVar("T")
 
+# Scopes that are extracted at once. A model takes as many calls, unless it is told another number.
+SCOPES_AT_ONCE = 8
 # A thread without work ends after so long.
 IDLE_SECONDS = 10.0
 

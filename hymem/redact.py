@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -13,8 +14,6 @@ from hymem.errors import HyMemError
 T = TypeVar("T")
 Ours = TypeVar("Ours", bound=HyMemError)
 
-# What somebody else's code may raise that concerns its call alone. Leaving the program does not.
-FOREIGN = (Exception, asyncio.CancelledError, GeneratorExit)
 HIDDEN = "[hidden]"
 # An error is read by people; what is longer is a page or an echo of the request.
 SHOWN_CHARACTERS = 500
@@ -33,6 +32,14 @@ _LOOKS_SECRET = re.compile(
     r"""(?:["']?\s*[=:]\s*["']?)[^\s"',;}&]+""",
     re.IGNORECASE,
 )
+
+
+def foreign() -> tuple[type[BaseException], ...]:
+    """What somebody else's code may raise that concerns its call alone: on the main thread not what
+    leaves the program, as a signal's handler does; no other thread can leave it."""
+    if threading.current_thread() is threading.main_thread():
+        return Exception, asyncio.CancelledError, GeneratorExit
+    return (BaseException,)
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -102,6 +109,11 @@ def as_ours(kind: type[Ours], who: str, error: BaseException, secrets: Iterable[
     return ours
 
 
+def as_exception(error: BaseException) -> Exception:
+    """``error``, or one of ours that tells of it, to be kept: it may be one that ends threads."""
+    return error if isinstance(error, Exception) else as_ours(HyMemError, "it raised", error)
+
+
 def guarded(
     kind: type[Ours], who: str, call: Callable[[], T], secrets: Callable[[], Iterable[str]] = tuple
 ) -> T:
@@ -110,7 +122,7 @@ def guarded(
         return call()
     except HyMemError:
         raise
-    except FOREIGN as error:
+    except foreign() as error:
         failure = as_ours(kind, who, error, secrets())
     raise failure
 
