@@ -453,7 +453,7 @@ def test_a_lease_is_renewed_while_a_slow_extractor_works(store, monkeypatch):
     assert store.status(ANA).units == 1
 
 
-@pytest.mark.parametrize("error", [StoreError("damaged"), KeyboardInterrupt(), GeneratorExit()])
+@pytest.mark.parametrize("error", [StoreError("damaged"), KeyboardInterrupt(), SystemExit(1)])
 def test_a_lease_is_given_back_whatever_ends_its_extraction(store, error):
     class Ends(EveryTurn):
         def extract(self, events):
