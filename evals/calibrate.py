@@ -32,6 +32,7 @@ from evals.results import measured_code
 from evals.systems import HyMemMemory
 from hymem import calibration, ranking
 from hymem.features import SHORT
+from hymem.query import Query
 from hymem.types import Encoder, Scope
 
 Floats = NDArray[np.float64]
@@ -132,13 +133,8 @@ def chance(opened: Mapping[str, Sequence[Opened]]) -> dict[str, float]:
         for memory, hymem in part[:5]:
             retriever = hymem.hymem._parts.retriever
             for question in memory.questions[:20]:
-                found, _ = retriever.examine(
-                    Scope(hymem.user_id),
-                    question.text,
-                    candidates=1,
-                    vector=retriever.encode(question.text),
-                    now=hymem.now,
-                )
+                query = Query(Scope(hymem.user_id), question.text, hymem.now)
+                found, _ = retriever.examine(retriever.encoded(query), 1)
                 here = found.dense[found.sample].astype(np.float64)
                 length = np.log(found.passage_tokens[found.sample] + SHORT)
                 off = length - length.mean()

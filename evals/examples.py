@@ -13,6 +13,7 @@ from evals.collections import Memory, Question
 from evals.systems import HyMemMemory, HyMemSystem
 from hymem import Config, calibration, ranking
 from hymem.features import NAMES, Table
+from hymem.query import Query
 from hymem.retrieve import CANDIDATES
 from hymem.types import Encoder, Scope
 
@@ -56,13 +57,8 @@ def loaded(memory: Memory, encoder: Encoder, *, extract: bool = False) -> Iterat
 def example(memory: HyMemMemory, question: Question) -> Example:
     """What the retriever knows of the candidates."""
     retriever = memory.hymem._parts.retriever
-    found, items = retriever.examine(
-        Scope(memory.user_id),
-        question.text,
-        candidates=CANDIDATES,
-        vector=retriever.encode(question.text),
-        now=memory.now,
-    )
+    query = Query(Scope(memory.user_id), question.text, memory.now)
+    found, items = retriever.examine(retriever.encoded(query), CANDIDATES)
     place = {
         source: at
         for at, row in enumerate(items.rows.tolist())

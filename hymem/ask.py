@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 from hymem.context import Rendered
 from hymem.cost import Ledger, Meter
-from hymem.deep import raw_context
 from hymem.encoders.rows import encode
 from hymem.errors import BudgetError, InputError, LLMError
 from hymem.keys import unit_key
 from hymem.offline import NOTHING, SURE, OfflineReader
 from hymem.passages import excerpt
 from hymem.prompts import load
-from hymem.recall import choose_tier, recall
+from hymem.query import Query
+from hymem.recall import choose_tier, raw_context, recall
 from hymem.retrieve import Retriever, as_known
 from hymem.rounds import Inquiry, Outcome
-from hymem.select import select
-from hymem.stores.base import Store
+from hymem.tiers import select
 from hymem.tokens import count_many
-from hymem.types import LLM, Answer, Budget, Config, Context, Encoder, Filter, Hit, Scope, Turn
+from hymem.types import LLM, Answer, Budget, Config, Context, Encoder, Hit, Scope, Turn
 
 NOT_FOUND = "The memory does not say."
 _STAGES = ("light", "select", "deep", "reflect")
@@ -37,31 +35,25 @@ class Asker:
     """
 
     def __init__(
-        self,
-        store: Store,
-        retriever: Retriever,
-        llm: LLM | None,
-        ledger: Ledger,
-        config: Config,
-        encoder: Encoder,
+        self, retriever: Retriever, llm: LLM | None, ledger: Ledger, encoder: Encoder
     ) -> None:
-        self._store, self._retriever, self._llm = store, retriever, llm
-        self._ledger, self._config = ledger, config
+        self._retriever, self._llm, self._ledger = retriever, llm, ledger
         self._reader = OfflineReader(
             lambda texts: encode(encoder, [unit_key(text, encoder.max_tokens) for text in texts])
         )
 
+    @property
+    def _config(self) -> Config:
+        return self._retriever.config
+
     def recall(
         self,
-        scope: Scope,
-        question: str,
+        query: Query,
         *,
         max_tokens: int,
         strict: bool = False,
         adaptive: bool = False,
-        where: Filter | None = None,
         deep: Literal["llm"] | None = None,
-        now: datetime | None = None,
         meter: Meter | None = None,
     ) -> Context:
         """A block of at most ``max_tokens``; see ``HyMem.recall``. No model is called unless
@@ -74,24 +66,16 @@ class Asker:
             raise InputError(f"deep is {deep!r}; pass 'llm' or None")
         if deep == "llm" and self._llm is None:
             raise InputError('deep="llm" needs a model, and none is configured')
-        meter = meter or self._meter(scope, None)
+        meter = meter or self._meter(query.scope, None)
         with meter.charging():
+            query = self._retriever.encoded(query)
             found = recall(
-                self._store,
-                self._retriever,
-                self._config,
-                scope,
-                question,
-                max_tokens=max_tokens,
-                strict=strict,
-                adaptive=adaptive,
-                where=where,
-                now=now,
+                self._retriever, query, max_tokens=max_tokens, strict=strict, adaptive=adaptive
             )
             block, trace = found.block, found.trace
             if found.tier == "deep" and deep == "llm" and self._llm is not None:
                 llm = meter.llm(self._llm, "select", "deep")
-                block = self._chosen(llm, scope, question, max_tokens, where, now, trace)
+                block = self._chosen(llm, query, max_tokens, trace)
         evidence = as_hits(block.used, found.retrieval.hits)
         return Context(
             block.text,
@@ -104,39 +88,18 @@ class Asker:
             found.retrieval.confidence,
         )
 
-    def ask(
-        self,
-        scope: Scope,
-        question: str,
-        *,
-        where: Filter | None = None,
-        budget: Budget | None = None,
-        now: datetime | None = None,
-    ) -> Answer:
+    def ask(self, query: Query, budget: Budget | None = None) -> Answer:
         """The answer with its evidence and cost; see ``HyMem.ask``. When a budget is reached, or
         the model fails in a later round, the best answer so far comes back.
 
         Raises ``LLMError``, ``PriceError``, and ``BudgetError`` when no answer fits the budget.
         """
-        meter, now = self._meter(scope, budget), now or datetime.now().astimezone()
+        meter = self._meter(query.scope, budget)
         if self._llm is None:
-            return self._ask_offline(meter, scope, question, where, now)
-        inquiry = Inquiry(
-            self._store,
-            self._retriever,
-            self._llm,
-            self._config,
-            meter,
-            scope,
-            question,
-            where,
-            now,
-        )
-        return _run(inquiry)
+            return self._ask_offline(meter, query)
+        return _run(Inquiry(query, self._retriever, self._llm, meter))
 
-    def _ask_offline(
-        self, meter: Meter, scope: Scope, question: str, where: Filter | None, now: datetime
-    ) -> Answer:
+    def _ask_offline(self, meter: Meter, query: Query) -> Answer:
         """Extractive answering: there is no judge, so no reflection and no second round.
 
         The light tier reads the best ``k`` hits. Where these do not tell, or one passage cannot,
@@ -144,11 +107,9 @@ class Asker:
         the kind asked for. Where retrieval found nothing, only a sure answer counts, unless
         several passages bear it: retrieval judges by the best one.
         """
-        config, as_of = self._config, where.as_of if where else None
+        config, question = self._config, query.text
         with meter.charging():
-            retrieval = self._retriever.retrieve(
-                scope, question, limit=2 * config.n, where=where, now=now
-            )
+            retrieval = self._retriever.retrieve(query, 2 * config.n)
             tier, trace = choose_tier(retrieval, config)
             several = self._reader.needs_several(question)
             if config.deep and (several or not retrieval.found):
@@ -156,13 +117,13 @@ class Asker:
             hits: Sequence[Hit] = ()
             answer = NOTHING
             if tier == "light":
-                hits = self._with_turns(scope, retrieval.hits[: config.k], as_of)
-                answer = self._reader.answer(question, hits, now)
+                hits = self._with_turns(query, retrieval.hits[: config.k])
+                answer = self._reader.answer(question, hits, query.now)
             if tier == "deep" or (tier == "light" and config.deep and not answer.found):
                 tier = "deep"
-                facts = self._facts(scope, question, where)
-                hits = self._with_turns(scope, (*retrieval.hits, *facts), as_of)
-                answer = self._reader.answer(question, hits, now)
+                facts = self._facts(query)
+                hits = self._with_turns(query, (*retrieval.hits, *facts))
+                answer = self._reader.answer(question, hits, query.now)
         if not retrieval.found and not several and answer.confidence < SURE:
             tier, hits, answer = "none", (), NOTHING
         by_id = {hit.id: hit for hit in hits}
@@ -177,53 +138,37 @@ class Asker:
             trace=trace,
         )
 
-    def _facts(self, scope: Scope, question: str, where: Filter | None) -> list[Hit]:
+    def _facts(self, query: Query) -> list[Hit]:
         """The units of the changing fact that the question asks for which hold now, or held at
-        ``where.as_of``."""
-        keys = self._reader.fact_keys(question)
-        current = self._store.current_facts(scope, keys, where=where) if keys else {}
+        the moment whose memory is asked for."""
+        store, keys = self._retriever.store, self._reader.fact_keys(query.text)
+        current = store.current_facts(query.scope, keys, where=query.where) if keys else {}
         return [
             Hit(unit.id, "unit", unit.text, unit.time, 0.0, unit.source_turns, "", unit.session_id)
             for units in current.values()
             for unit in units
         ]
 
-    def _with_turns(
-        self, scope: Scope, hits: Sequence[Hit], as_of: datetime | None
-    ) -> Sequence[Hit]:
+    def _with_turns(self, query: Query, hits: Sequence[Hit]) -> Sequence[Hit]:
         """Behind each unit the turns that it rests on: rules need the words as they were said. Of
         a long one its best passages."""
         wanted = dict.fromkeys(id for hit in hits for id in hit.source_turns)
         items: dict[int, Hit | Turn] = {
-            turn.id: turn for turn in self._store.turns(scope, list(wanted))
+            turn.id: turn for turn in self._retriever.store.turns(query.scope, list(wanted))
         }
         items |= {hit.id: hit for hit in hits}
         order = dict.fromkeys(id for hit in hits for id in (hit.id, *hit.source_turns))
-        found: Sequence[Hit] = as_hits([items[id] for id in order if id in items], hits)
-        if as_of is not None:
-            found = as_known(self._store, scope, found, as_of)
+        said = as_hits([items[id] for id in order if id in items], hits)
+        found = as_known(self._retriever.store, query, said)
         return [excerpt(hit, READ_TOKENS) for hit in found]
 
-    def _chosen(
-        self,
-        llm: LLM,
-        scope: Scope,
-        question: str,
-        max_tokens: int,
-        where: Filter | None,
-        now: datetime | None,
-        trace: dict[str, Any],
-    ) -> Rendered:
+    def _chosen(self, llm: LLM, query: Query, max_tokens: int, trace: dict[str, Any]) -> Rendered:
         """The raw text behind the hits that the model chooses."""
-        retrieval = self._retriever.retrieve(
-            scope, question, limit=self._config.n, where=where, now=now
-        )
-        chosen = select(
-            llm, question, retrieval.hits, self._config, now or datetime.now().astimezone()
-        )
+        retrieval = self._retriever.retrieve(query, self._config.n)
+        chosen = select(llm, query, retrieval.hits, self._config)
         trace["selected"] = [hit.id for hit in chosen.hits]
         trace["unknown_selected"] = chosen.unknown
-        return raw_context(self._store, scope, chosen.hits, max_tokens, where)
+        return raw_context(self._retriever.store, query, chosen.hits, max_tokens)
 
     def _meter(self, scope: Scope, budget: Budget | None) -> Meter:
         own = self._config.question_budget if budget is None else budget

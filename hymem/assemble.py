@@ -70,7 +70,7 @@ def assemble(
     cut = _metered(segmenter or TopicSegmenter(), ledger)
     shows_units = not getattr(chosen, "keys_only", False)
     retriever = Retriever(store, metered, config, shows_units=shows_units)
-    asker = Asker(store, retriever, model, ledger, config, metered)
+    asker = Asker(retriever, model, ledger, metered)
     return Parts(
         store=store,
         encoder=metered,

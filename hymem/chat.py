@@ -15,6 +15,7 @@ from hymem.errors import InputError, StoreClosedError
 from hymem.llm.streams import Closable
 from hymem.messages import clean_text, parse_messages
 from hymem.prompts import load
+from hymem.query import Query
 from hymem.shapes import text_of
 from hymem.types import LLM, Budget, Completion, Config, Context, Filter, Scope, Usage
 
@@ -59,9 +60,9 @@ class Chatter:
         messages: Sequence[Message],
         save: Save,
         *,
-        max_tokens: int = 1000,
+        max_tokens: int,
+        now: datetime,
         where: Filter | None = None,
-        now: datetime | None = None,
         budget: Budget | None = None,
     ) -> ChatReply:
         """The reply to the conversation ``messages``, which ends with the user's words.
@@ -83,9 +84,9 @@ class Chatter:
         messages: Sequence[Message],
         save: Save,
         *,
-        max_tokens: int = 1000,
+        max_tokens: int,
+        now: datetime,
         where: Filter | None = None,
-        now: datetime | None = None,
         budget: Budget | None = None,
     ) -> Closable[str]:
         """As ``reply``, in pieces. A reader who leaves early is remembered with what was shown;
@@ -104,7 +105,7 @@ class Chatter:
         messages: Sequence[Message],
         max_tokens: int,
         where: Filter | None,
-        now: datetime | None,
+        now: datetime,
         budget: Budget | None,
     ) -> _Turn:
         new = _unanswered(messages)
@@ -113,16 +114,15 @@ class Chatter:
             raise InputError("messages must end with what the user says, and it is empty")
         own = self._config.question_budget if budget is None else budget
         meter = self._ledger.meter(scope, own, self._config.scope_budget)
-        context = self._asker.recall(
-            scope, said[-1].text, max_tokens=max_tokens, where=where, now=now, meter=meter
-        )
+        query = Query(scope, said[-1].text, now, where)
+        context = self._asker.recall(query, max_tokens=max_tokens, meter=meter)
         prompt = [
             {"role": message.get("role") or "user", "content": text}
             for message in messages
             if message.get("role") not in _TOOLS and (text := _text(message)).strip()
         ]
         if context.text:
-            prompt = _with_memory(prompt, context, now or datetime.now().astimezone())
+            prompt = _with_memory(prompt, context, now)
         return _Turn(prompt, new, context, meter, meter.llm(self._llm, "chat", context.tier))
 
 

@@ -200,3 +200,11 @@ def defuse(text: str) -> str:
     """``text`` as it may stand inside the block: its own lines are indented, the tag is spelled
     with ``‹``."""
     return _LINE_END.sub("\n  ", _TAG.sub("‹", text))
+
+
+def cited(numbers: Sequence[int], shown: Sequence[Hit | Turn]) -> tuple[list[Hit | Turn], int]:
+    """The items with these numbers (1 is the first one shown), each once, and how many numbers
+    name none."""
+    wanted = dict.fromkeys(numbers)
+    known = [number for number in wanted if 1 <= number <= len(shown)]
+    return [shown[number - 1] for number in known], len(wanted) - len(known)

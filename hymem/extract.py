@@ -14,14 +14,13 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, TypeAlias
 
-from hymem.context import render
+from hymem.context import cited, render
 from hymem.dates import Days, annotate, meet, named, occurrence
 from hymem.errors import BudgetError, HyMemError, LLMError, LLMOutputError, PriceError
 from hymem.keys import strip_recalled
 from hymem.passages import with_text
 from hymem.pool import SCOPES_AT_ONCE, Pool
 from hymem.prompts import load
-from hymem.reading import cited
 from hymem.tokens import count_many, count_tokens
 from hymem.types import LLM, CallCounter, Statement, Turn
 

@@ -1,6 +1,6 @@
 """The score gate: from what retrieval found to how much is read, with no model call.
 
-Gate of arXiv 2602.13933 in its call-free form; the paper's own asks the model (`hymem.light`).
+Gate of arXiv 2602.13933 in its call-free form; the paper's own asks the model (`hymem.tiers`).
 """
 
 from __future__ import annotations

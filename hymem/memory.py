@@ -28,6 +28,7 @@ from hymem.clock import Clock, Time
 from hymem.errors import InputError, NotFoundError, StoreError
 from hymem.jsonl import read_lines, write_lines
 from hymem.messages import Messages, clean_text, parse_messages
+from hymem.query import Query
 from hymem.resent import OnKnown
 from hymem.shapes import as_mappings
 from hymem.types import (
@@ -214,18 +215,9 @@ class HyMem:
         ``now`` is what "last week" counts from (default: ``as_of``, or now). ``as_of``, here or in
         ``where``: memory as it was at that moment; see ``Filter``. Raises ``InputError``.
         """
-        check_query(query)
+        asked = self._query(query, scope_of(user_id, agent_id), where, now, as_of, vector)
         check_positive(limit, "limit")
-        where = checked_filter(where, self._clock, as_of)
-        found = self._parts.retriever.retrieve(
-            scope_of(user_id, agent_id),
-            clean_text(query),
-            limit=limit,
-            where=where,
-            vector=checked_vector(vector),
-            now=asked_at(now, where, self._clock),
-        )
-        return list(found.hits)
+        return list(self._parts.retriever.retrieve(asked, limit).hits)
 
     @call
     def recall(
@@ -251,18 +243,10 @@ class HyMem:
         needs (``trace["needed"]``, in lines). Calls no model unless ``deep="llm"`` lets the model
         choose what is read. ``now`` and ``as_of`` as for ``search``. Raises ``InputError``.
         """
-        check_query(question)
+        query = self._query(question, scope_of(user_id, agent_id), where, now, as_of)
         check_positive(max_tokens, "max_tokens")
-        where = checked_filter(where, self._clock, as_of)
         return self._parts.asker.recall(
-            scope_of(user_id, agent_id),
-            clean_text(question),
-            max_tokens=max_tokens,
-            strict=strict,
-            adaptive=adaptive,
-            where=where,
-            deep=deep,
-            now=asked_at(now, where, self._clock),
+            query, max_tokens=max_tokens, strict=strict, adaptive=adaptive, deep=deep
         )
 
     @call
@@ -285,16 +269,9 @@ class HyMem:
         ``LLMError`` when the model cannot be reached, ``PriceError`` for a dollar cap on a model
         of unknown price, ``BudgetError`` when not even one call fits.
         """
-        check_query(question)
+        query = self._query(question, scope_of(user_id, agent_id), where, now, as_of)
         check_budget(budget)
-        where = checked_filter(where, self._clock, as_of)
-        return self._parts.asker.ask(
-            scope_of(user_id, agent_id),
-            clean_text(question),
-            where=where,
-            budget=budget,
-            now=asked_at(now, where, self._clock),
-        )
+        return self._parts.asker.ask(query, budget)
 
     @call
     def chat(
@@ -558,6 +535,21 @@ class HyMem:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _query(
+        self,
+        text: str,
+        scope: Scope,
+        where: Filter | None,
+        now: Time | None,
+        as_of: Time | None,
+        vector: NDArray[np.float32] | None = None,
+    ) -> Query:
+        """What is asked, checked. Raises ``InputError``."""
+        check_query(text)
+        where = checked_filter(where, self._clock, as_of)
+        moment = asked_at(now, where, self._clock)
+        return Query(scope, clean_text(text), moment, where, checked_vector(vector))
 
     def _chatter(self) -> Chatter:
         if self._parts.chatter is None:

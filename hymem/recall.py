@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from hymem.context import EMPTY, Rendered, render
 from hymem.gate import decide, needed
+from hymem.query import Query
 from hymem.retrieve import Retrieval, Retriever, as_known, unit_hit
 from hymem.stores.base import Store
-from hymem.types import Config, Filter, Hit, Scope, Tier, Turn
+from hymem.types import Config, Filter, Hit, Tier, Turn
 
 # What a block says of itself where nothing was found.
 NOT_FOUND_NOTE = "(Nothing remembered clearly bears on this; the nearest lines are:)"
+
+
+# Turns on either side that make a turn understood.
+PASSAGE_RADIUS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +38,21 @@ class Recall:
 
 
 def recall(
-    store: Store,
     retriever: Retriever,
-    config: Config,
-    scope: Scope,
-    question: str,
+    query: Query,
     *,
     max_tokens: int,
     strict: bool = False,
     adaptive: bool = False,
-    where: Filter | None = None,
-    now: datetime | None = None,
 ) -> Recall:
-    """What memory holds on ``question``, in at most ``max_tokens``; no model is called.
+    """What memory holds on ``query``, in at most ``max_tokens``; no model is called.
 
     ``strict``: nothing where nothing is found. ``adaptive``: no more of the budget than the gate
-    says the question needs. ``now`` is what "last week" in the question counts from (default: the
-    clock).
+    says the question needs.
     """
-    where = turns_only(where, config)
-    found = retriever.lines(
-        scope, question, tokens=max_tokens, passages=config.deep, where=where, now=now
-    )
+    store, config = retriever.store, retriever.config
+    query = query.of(turns_only(query.where, config))
+    found = retriever.lines(query, max_tokens, passages=config.deep)
     tier, trace = choose_tier(found, config)
     enough = needed(found.worth)
     trace |= {"confidence": found.confidence, "needed": enough, "hits": len(found.hits)}
@@ -66,41 +63,60 @@ def recall(
 
     def unit_of(turn: Hit | Turn) -> Hit | None:
         if tier == "light" and retriever.shows_units:
-            return _unit_of(store, scope, found, turn, where)
+            return _unit_of(store, query, found, turn)
         return None
 
     block = render(hits, max_tokens, note=note, instead=unit_of)
     if block.complete and not adaptive:  # there is room for more
-        more: list[Hit | Turn] = [*hits, *_rest(store, scope, hits, where)]
+        more: list[Hit | Turn] = [*hits, *_rest(store, query, hits)]
         block = render(more, max_tokens, note=note, whole=len(hits))
     trace |= {"items": len(block.used), "tokens": block.tokens}
     return Recall(block, tier if block.used else "none", found, trace)
 
 
-def _unit_of(
-    store: Store, scope: Scope, found: Retrieval, turn: Hit | Turn, where: Filter | None
-) -> Hit | None:
+def raw_context(store: Store, query: Query, hits: Sequence[Hit], max_tokens: int) -> Rendered:
+    """The raw turns behind ``hits``, best first, then the passages around them, as far as they fit
+    and the query's filter lets them through.
+
+    The turns around a better hit come before those around a worse one, the nearer ones first.
+    """
+    ids = dict.fromkeys(turn for hit in hits for turn in hit.source_turns)
+    said = store.turns(query.scope, list(ids))
+    places_said = [turn.position for turn in said]
+    around = store.window(query.scope, places_said, PASSAGE_RADIUS, where=query.where)
+    places = {(turn.session_id, turn.position): turn for turn in around}
+    chosen: dict[int, Turn] = {turn.id: turn for turn in said}
+    for turn in said:
+        for distance in range(1, PASSAGE_RADIUS + 1):
+            for step in (distance, -distance):
+                near = places.get((turn.session_id, turn.position + step))
+                if near is not None:
+                    chosen.setdefault(near.id, near)
+    return render(as_known(store, query, list(chosen.values())), max_tokens)
+
+
+def _unit_of(store: Store, query: Query, found: Retrieval, turn: Hit | Turn) -> Hit | None:
     """The unit that tells ``turn``, unless it rests on a turn that comes before it too."""
     hits = [hit.id for hit in found.hits]
     before = set(hits[: hits.index(turn.id)])
     wanted = [found.told[turn.id]] if turn.id in found.told else []
-    for unit in store.units(scope, wanted):
+    for unit in store.units(query.scope, wanted):
         if before.isdisjoint(unit.source_turns):
             hit = unit_hit(unit, found.hits[len(before)].score)
-            return as_known(store, scope, [hit], where.as_of)[0] if where and where.as_of else hit
+            return as_known(store, query, [hit])[0]
     return None
 
 
-def _rest(store: Store, scope: Scope, hits: Sequence[Hit], where: Filter | None) -> Sequence[Turn]:
+def _rest(store: Store, query: Query, hits: Sequence[Hit]) -> Sequence[Turn]:
     """The turns that are no hits: those of the hits' sessions, the best session first, then the
     newest."""
-    if where is None or where.kind != "turn":
+    if query.where is None or query.where.kind != "turn":
         return ()
     shown = {hit.id for hit in hits}
     sessions = {name: place for place, name in enumerate(dict.fromkeys(h.session_id for h in hits))}
-    rest = [turn for turn in store.list_turns(scope, where) if turn.id not in shown]
+    rest = [turn for turn in store.list_turns(query.scope, query.where) if turn.id not in shown]
     rest.sort(key=lambda turn: (sessions.get(turn.session_id, len(sessions)), -turn.id))
-    return rest if where.as_of is None else as_known(store, scope, rest, where.as_of)
+    return as_known(store, query, rest)
 
 
 def turns_only(where: Filter | None, config: Config) -> Filter | None:

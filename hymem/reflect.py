@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from hymem.context import defuse, render
 from hymem.prompts import load
-from hymem.reading import Reading, frame
+from hymem.query import Query
+from hymem.tiers import Reading, frame
 from hymem.types import LLM, Config
 
 
@@ -22,14 +22,9 @@ class Judgement:
 
 
 def judge(
-    llm: LLM,
-    question: str,
-    reading: Reading,
-    config: Config,
-    now: datetime,
-    learned: Sequence[str] = (),
+    llm: LLM, query: Query, reading: Reading, config: Config, learned: Sequence[str] = ()
 ) -> Judgement:
-    """Judge ``reading`` as an answer to ``question`` in one call. An answer is held against the
+    """Judge ``reading`` as an answer to ``query`` in one call. An answer is held against the
     lines it cites; a failure to answer against all that was shown. Raises ``LLMError``."""
     from hymem.prompts.schemas import ReflectReply
 
@@ -37,7 +32,7 @@ def judge(
     if reading.enough and reading.sources:
         block = render(reading.sources, config.deep_tokens)
     answer = defuse(reading.text) or "(none)"
-    values = frame(question, block, now, learned)
+    values = frame(query, block, learned)
     reply: ReflectReply = llm.complete(
         load("reflect").messages(**values, answer=answer), ReflectReply
     ).value

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,10 @@ from hymem.errors import EncoderError
 from hymem.keys import windows
 from hymem.llm.waits import somebody_waits
 from hymem.passages import Item, with_text
+from hymem.query import Query
 from hymem.redact import brief
 from hymem.stores.base import AskedTokens, Candidates, Store
-from hymem.types import Config, Encoder, Filter, Hit, Kind, Scope, TokenCoder, Unit
+from hymem.types import Config, Encoder, Hit, Kind, TokenCoder, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,46 +120,24 @@ class Retriever:
     def __init__(
         self, store: Store, encoder: Encoder, config: Config, *, shows_units: bool = False
     ) -> None:
-        self._store, self._encoder, self._config = store, encoder, config
+        self.store, self._encoder, self.config = store, encoder, config
         self.shows_units = shows_units
 
-    def retrieve(
-        self,
-        scope: Scope,
-        question: str,
-        *,
-        limit: int,
-        where: Filter | None = None,
-        vector: NDArray[np.float32] | None = None,
-        now: datetime | None = None,
-    ) -> Retrieval:
-        """The best ``limit`` turns and units for ``question``; of equal matches the newer first, as
-        far as the question is about what holds now. A unit and a turn that it rests on
-        are never both among them: whichever matches better stands for both. ``vector``:
-        ``float32[dim]``, the question's, if the caller has it. ``now`` is what "last week" in the
-        question counts from (default: the clock).
+    def retrieve(self, query: Query, limit: int) -> Retrieval:
+        """The best ``limit`` turns and units for ``query``; of equal matches the newer first, as
+        far as the question is about what holds now. A unit and a turn that it rests on are never
+        both among them: whichever matches better stands for both.
 
         When the encoder cannot be reached, the lexical match alone decides. Raises ``StoreError``.
         """
         from hymem.when import newer_weight
 
-        now = now or datetime.now().astimezone()
-        ranked = self._rank(scope, question, max(CANDIDATES, limit), 0, where, vector, now)
-        ranked = ranked.newest_first(newer_weight(question, now))
-        kind = where.kind if where else None
-        chosen = list(islice(_choose(ranked, ranked.scores, kind), limit))
-        return ranked.retrieval(self._hits(scope, ranked.found, chosen, where))
+        ranked = self._rank(query, max(CANDIDATES, limit), 0)
+        ranked = ranked.newest_first(newer_weight(query.text, query.now))
+        chosen = list(islice(_choose(ranked, ranked.scores, _kind(query)), limit))
+        return ranked.retrieval(self._hits(query, ranked.found, chosen))
 
-    def lines(
-        self,
-        scope: Scope,
-        question: str,
-        *,
-        tokens: int,
-        passages: bool = True,
-        where: Filter | None = None,
-        now: datetime | None = None,
-    ) -> Retrieval:
+    def lines(self, query: Query, tokens: int, *, passages: bool = True) -> Retrieval:
         """What a block of ``tokens`` may hold, in the order in which it is worth its length, as
         far as the candidates reach; with ``passages`` a turn counts almost as much as a better one
         beside it. The order is the same for every ``tokens``. Raises ``StoreError``."""
@@ -167,22 +145,20 @@ class Retriever:
 
         from hymem import ranking
 
-        now = now or datetime.now().astimezone()
-        ranked = self._rank(scope, question, CANDIDATES, RADIUS, where, None, now)
+        ranked = self._rank(query, CANDIDATES, RADIUS)
         found, items = ranked.found, ranked.items
         worth = ranking.around(ranked.scores, items) if passages else ranked.scores
         length = np.log(found.passage_tokens[items.rows] + LINE_OVERHEAD)
         shown = np.minimum(found.tokens, np.maximum(found.passage_tokens, tokens // SHARE))
-        kind = where.kind if where else None
         spent, fitting = 0, []
-        for one in _choose(ranked, worth - LENGTH_PENALTY * length, kind):
+        for one in _choose(ranked, worth - LENGTH_PENALTY * length, _kind(query)):
             fitting.append(one)
             spent += int(shown[one.row])
             if spent > tokens:
                 break
         odds = np.exp(worth - worth.max(initial=-np.inf))
         relative = {int(found.ids[one.row]): float(odds[one.at]) for one in fitting}
-        retrieval = ranked.retrieval(self._hits(scope, ranked.found, fitting, where))
+        retrieval = ranked.retrieval(self._hits(query, ranked.found, fitting))
         told = {
             one.id: int(found.ids[unit])
             for one in fitting
@@ -191,68 +167,48 @@ class Retriever:
         worth_of = tuple(relative[hit.id] for hit in retrieval.hits)
         return replace(retrieval, worth=worth_of, told=told)
 
-    def _rank(
-        self,
-        scope: Scope,
-        question: str,
-        candidates: int,
-        radius: int,
-        where: Filter | None,
-        vector: NDArray[np.float32] | None,
-        now: datetime,
-    ) -> _Ranked:
+    def _rank(self, query: Query, candidates: int, radius: int) -> _Ranked:
         from hymem import ranking
 
-        if vector is None:
-            vector = self.encode(question)
-        found, items = self.examine(
-            scope,
-            question,
-            candidates=candidates,
-            radius=radius,
-            where=where,
-            vector=vector,
-            now=now,
-        )
+        query = self.encoded(query)
+        found, items = self.examine(query, candidates, radius)
         scores = ranking.scores(items)
         if not len(scores):
-            return _Ranked(found, items, scores, scores, 0.0, vector)
+            return _Ranked(found, items, scores, scores, 0.0, query.vector)
         confidence = ranking.confidence(found, items)
         chances = ranking.relevance(scores, confidence)
-        return _Ranked(found, items, scores, chances, confidence, vector)
+        return _Ranked(found, items, scores, chances, confidence, query.vector)
 
     def examine(
-        self,
-        scope: Scope,
-        question: str,
-        *,
-        candidates: int,
-        radius: int = RADIUS,
-        vector: NDArray[np.float32] | None,
-        where: Filter | None = None,
-        now: datetime | None = None,
+        self, query: Query, candidates: int, radius: int = RADIUS
     ) -> tuple[Candidates, Table]:
-        """The best ``candidates`` by either match, with their neighbours up to ``radius`` turns
-        away, and what is known of them. ``vector``: what ``encode`` gave; the rest as for
-        ``retrieve``."""
+        """The best ``candidates`` by either match of an encoded query, with their neighbours up to
+        ``radius`` turns away, and what is known of them."""
         from hymem.features import SAMPLE, table
         from hymem.when import nearness, periods
 
-        found = self._store.candidates(
-            scope,
-            vector,
-            question if self._config.lexical else "",
+        found = self.store.candidates(
+            query.scope,
+            query.vector,
+            query.text if self.config.lexical else "",
             candidates,
             radius=radius,
-            where=replace(where, kind=None) if where else None,
-            kinds=("turn", "unit") if self._config.raw_keys else ("unit",),
-            tokens=self._tokens(question),
+            where=replace(query.where, kind=None) if query.where else None,
+            kinds=("turn", "unit") if self.config.raw_keys else ("unit",),
+            tokens=query.tokens,
             sample=SAMPLE,
         )
-        near = nearness(found.time, periods(question, now or datetime.now().astimezone()))
-        return found, table(found, _named(found, question), near)
+        near = nearness(found.time, periods(query.text, query.now))
+        return found, table(found, _named(found, query.text), near)
 
-    def encode(self, question: str) -> NDArray[np.float32] | None:
+    def encoded(self, query: Query) -> Query:
+        """``query`` with its vector and, where the encoder has token codes, its tokens."""
+        if query.encoded:
+            return query
+        vector = self._vector(query.text) if query.vector is None else query.vector
+        return replace(query, vector=vector, tokens=self._tokens(query.text), encoded=True)
+
+    def _vector(self, question: str) -> NDArray[np.float32] | None:
         """The question's vector, ``float32[dim]``; of one longer than the encoder's window, the
         mean direction. ``None`` when the encoder cannot be reached."""
         import numpy as np
@@ -276,14 +232,12 @@ class Retriever:
         (ids,) = self._encoder.token_ids([question])
         return AskedTokens(ids, self._encoder.token_weights(ids), self._encoder.token_codes)
 
-    def _hits(
-        self, scope: Scope, found: Candidates, chosen: Sequence[_Chosen], where: Filter | None
-    ) -> Sequence[Hit]:
+    def _hits(self, query: Query, found: Candidates, chosen: Sequence[_Chosen]) -> Sequence[Hit]:
         chances = {one.id: one.chance for one in chosen}
         turns = [one.id for one in chosen if one.kind == "turn"]
         units = [one.id for one in chosen if one.kind == "unit"]
         hits: dict[int, Hit] = {}
-        for turn in self._store.turns(scope, turns) if turns else ():
+        for turn in self.store.turns(query.scope, turns) if turns else ():
             hits[turn.id] = Hit(
                 turn.id,
                 "turn",
@@ -297,12 +251,10 @@ class Retriever:
                 turn.passages,
                 found.passages[int(found.ids.searchsorted(turn.id))] if turn.passages else (),
             )
-        for unit in self._store.units(scope, units) if units else ():
+        for unit in self.store.units(query.scope, units) if units else ():
             hits[unit.id] = unit_hit(unit, chances[unit.id])
         ordered = [hits[one.id] for one in chosen if one.id in hits]
-        if where and where.as_of:
-            return as_known(self._store, scope, ordered, where.as_of)
-        return ordered
+        return as_known(self.store, query, ordered)
 
 
 def unit_hit(unit: Unit, score: float) -> Hit:
@@ -311,10 +263,16 @@ def unit_hit(unit: Unit, score: float) -> Hit:
     return Hit(unit.id, "unit", unit.text, unit.time, score, sources, session_id=session)
 
 
-def as_known(store: Store, scope: Scope, items: Sequence[Item], as_of: datetime) -> list[Item]:
-    """``items`` with the texts that they had at ``as_of``."""
-    older = store.older_texts(scope, [item.id for item in items], as_of)
+def as_known(store: Store, query: Query, items: Sequence[Item]) -> Sequence[Item]:
+    """``items`` with the texts that they had at the moment whose memory is asked for."""
+    if query.as_of is None:
+        return items
+    older = store.older_texts(query.scope, [item.id for item in items], query.as_of)
     return [with_text(item, older[item.id]) if item.id in older else item for item in items]
+
+
+def _kind(query: Query) -> Kind | None:
+    return query.where.kind if query.where else None
 
 
 def _named(found: Candidates, question: str) -> NDArray[np.bool_]:

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from hymem.context import render
 from hymem.cost import Meter
-from hymem.deep import raw_context
 from hymem.gate import decide
-from hymem.light import read_light
-from hymem.reading import Reading, read
+from hymem.query import Query
+from hymem.recall import raw_context
 from hymem.reflect import Judgement, judge
 from hymem.retrieve import Retrieval, Retriever
-from hymem.select import select
-from hymem.stores.base import Store
-from hymem.types import LLM, Config, Filter, Hit, Scope, Tier
+from hymem.tiers import Reading, read, read_light, select
+from hymem.types import LLM, Config, Hit, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +37,21 @@ class Outcome:
 class Inquiry:
     """A question on its way.
 
-    Rewritten wordings are searched for, but it is always ``question`` that the tiers answer, from
-    what they find and from ``learned``, the buffer that reflection fills. ``rounds`` records what
+    Rewritten wordings are searched for, but it is always ``query`` that the tiers answer, from what
+    they find and from ``learned``, the buffer that reflection fills. ``rounds`` records what
     each round saw and did, for ``Answer.trace``.
     """
 
-    store: Store
+    query: Query
     retriever: Retriever
     llm: LLM
-    config: Config
     meter: Meter
-    scope: Scope
-    question: str
-    where: Filter | None
-    now: datetime
     learned: list[str] = field(default_factory=list)
     rounds: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def _config(self) -> Config:
+        return self.retriever.config
 
     def outcomes(self) -> Iterator[Outcome]:
         """One per round, until the answer is settled, the rounds are used up, or reflection has
@@ -63,8 +59,8 @@ class Inquiry:
 
         Raises ``LLMError`` and ``BudgetError``.
         """
-        wording, asked = self.question, set[str]()
-        limit = self.config.max_rounds if self.config.reflection else 1
+        wording, asked = self.query.text, set[str]()
+        limit = self._config.max_rounds if self._config.reflection else 1
         for number in range(1, limit + 1):
             asked.add(_normal(wording))
             outcome = self._round(wording, first=number == 1)
@@ -81,9 +77,7 @@ class Inquiry:
 
     def _round(self, wording: str, *, first: bool) -> Outcome | None:
         with self.meter.charging():
-            retrieval = self.retriever.retrieve(
-                self.scope, wording, limit=self.config.n, where=self.where, now=self.now
-            )
+            retrieval = self.retriever.retrieve(self.query.reworded(wording), self._config.n)
         self.rounds.append(
             {"question": wording, "hits": len(retrieval.hits), "found": retrieval.found}
         )
@@ -93,15 +87,15 @@ class Inquiry:
             reading = self._read_light(retrieval)
             if reading.enough or not self._may_escalate(retrieval):
                 return _outcome(reading, "light", retrieval, doubted=not retrieval.found)
-        doubted = first and self.config.light
+        doubted = first and self._config.light
         return _outcome(self._read_deep(wording, retrieval), "deep", retrieval, doubted=doubted)
 
     def _begins_light(self, retrieval: Retrieval, first: bool) -> bool:
-        if not self.config.light or not self.config.deep:
-            return self.config.light
+        if not self._config.light or not self._config.deep:
+            return self._config.light
         if not first:  # what the light tier can tell has been told
             return False
-        if self.config.gate == "llm" or not retrieval.found:
+        if self._config.gate == "llm" or not retrieval.found:
             return True
         decision = decide(retrieval)
         self.rounds[-1] |= {"score": decision.score, "threshold": decision.threshold}
@@ -110,34 +104,33 @@ class Inquiry:
     def _may_escalate(self, retrieval: Retrieval) -> bool:
         """After "not enough": the deep tier follows if the model is the gate, and if there is
         anything to the question in memory at all."""
-        return self.config.deep and self.config.gate != "score" and retrieval.found
+        return self._config.deep and self._config.gate != "score" and retrieval.found
 
     def _read_light(self, retrieval: Retrieval) -> Reading:
         llm = self.meter.llm(self.llm, "light", "light")
-        reading = read_light(
-            llm, self.question, retrieval.hits, self.config, self.now, self.learned
-        )
+        reading = read_light(llm, self.query, retrieval.hits, self._config, self.learned)
         self._note("light", reading)
         return reading
 
     def _read_deep(self, wording: str, retrieval: Retrieval) -> Reading:
         llm = self.meter.llm(self.llm, "select", "deep")
-        chosen = select(llm, wording, retrieval.hits, self.config, self.now, self.learned)
+        query = self.query.reworded(wording)
+        chosen = select(llm, query, retrieval.hits, self._config, self.learned)
         self.rounds[-1] |= {
             "selected": [hit.id for hit in chosen.hits],
             "unknown_selected": chosen.unknown,
         }
-        budget = self.config.deep_tokens
-        raw = raw_context(self.store, self.scope, chosen.hits, budget, self.where)
+        budget = self._config.deep_tokens
+        raw = raw_context(self.retriever.store, query, chosen.hits, budget)
         block = render(raw.used, budget, numbered=True)
         llm = self.meter.llm(self.llm, "deep", "deep")
-        reading = read(llm, "deep", self.question, block, self.now, self.learned)
+        reading = read(llm, "deep", self.query, block, self.learned)
         self._note("deep", reading)
         return reading
 
     def _reflect(self, outcome: Outcome) -> Judgement:
         llm = self.meter.llm(self.llm, "reflect", outcome.tier)
-        verdict = judge(llm, self.question, outcome.reading, self.config, self.now, self.learned)
+        verdict = judge(llm, self.query, outcome.reading, self._config, self.learned)
         self.rounds[-1]["reflection"] = {"good": verdict.good, "question": verdict.question}
         return verdict
 

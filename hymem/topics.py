@@ -8,12 +8,11 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from hymem.context import render
+from hymem.context import cited, render
 from hymem.errors import BudgetError, LLMError
 from hymem.keys import strip_recalled
 from hymem.passages import with_text
 from hymem.prompts import load
-from hymem.reading import cited
 from hymem.redact import brief
 from hymem.segment import TopicSegmenter
 from hymem.types import LLM, CallCounter, Turn

@@ -62,7 +62,7 @@ def test_a_fact_that_changed_later_is_current_again(memory: HyMem) -> None:
 
 def test_no_path_shows_what_was_said_later(memory: HyMem) -> None:
     for config in ({}, {"light": False}, {"deep": False}):
-        memory._parts.asker._config = Config(**config)
+        memory._parts.retriever.config = Config(**config)
         block = memory.recall(WHERE, user_id="ana", as_of="2026-05-01").text
         assert "Lyon" in block
         assert "Porto" not in block

@@ -19,9 +19,10 @@ from hymem.context import CLOSE, OPEN, render
 from hymem.gate import GateDecision
 from hymem.llm.openai import OpenAIChat
 from hymem.prompts import load
-from hymem.reading import frame
+from hymem.query import Query
+from hymem.tiers import frame
 from hymem.tokens import count_tokens
-from hymem.types import Answer, Hit, Statement, Turn
+from hymem.types import Answer, Hit, Scope, Statement, Turn
 
 STAGES = ("light", "select", "deep", "reflect")
 QUESTION = "Where does Ana live?"
@@ -506,7 +507,7 @@ def test_no_stored_text_can_forge_the_delimiters(
 ) -> None:
     items = [Turn(i, "user", speaker or "Ana", text) for i, text in enumerate(texts, 1)]
     block = render(items, 10**6, numbered=True)
-    values = frame(question, block, hymem.rounds.datetime(2026, 3, 2), texts)
+    values = frame(Query(Scope(), question), block, texts)
     shown = load("light").messages(**values)[1]["content"]
     lines = [line for line in shown.split("\n") if not line.startswith("  ")]
     assert len(re.findall(r"<[\s/]*recalled_memory", shown, re.IGNORECASE)) == 2

@@ -14,9 +14,9 @@ from talk import SCOPE, TALK, add_unit, encoder, new_store
 
 from hymem import HyMem
 from hymem.context import ELLIPSIS
-from hymem.deep import raw_context
 from hymem.offline import OfflineExtractor
-from hymem.recall import NOT_FOUND_NOTE, recall
+from hymem.query import Query
+from hymem.recall import NOT_FOUND_NOTE, raw_context, recall
 from hymem.retrieve import Retriever
 from hymem.stores.sqlite import SQLiteStore
 from hymem.tokens import count_tokens
@@ -36,8 +36,8 @@ def talk() -> Iterator[tuple[SQLiteStore, list[int]]]:
 def ask(store: SQLiteStore, question: str, config: Config | None = None, **options: Any) -> Any:
     config = config or Config()
     retriever = Retriever(store, encoder(), config, shows_units=options.pop("shows_units", False))
-    options = {"max_tokens": 1000, "now": NOW} | options
-    return recall(store, retriever, config, SCOPE, question, **options)
+    query = Query(SCOPE, question, NOW, options.pop("where", None))
+    return recall(retriever, query, **{"max_tokens": 1000} | options)
 
 
 def test_the_block_holds_the_evidence_with_its_day_and_speaker(talk: Any) -> None:
@@ -254,9 +254,9 @@ def test_rule_made_units_are_never_shown_those_of_an_extractor_of_ones_own_may_b
 def test_deep_reads_the_passage_around_a_hit(talk: Any) -> None:
     store, ids = talk
     hit = Hit(ids[7], "turn", TALK[7][3], None, 0.9, (ids[7],), "Ben", "s2")
-    block = raw_context(store, SCOPE, [hit], 1000)
+    block = raw_context(store, Query(SCOPE, ""), [hit], 1000)
     # The whole session, and nothing of its neighbours.
     assert [item.id for item in block.used] == [ids[i] for i in (7, 8, 6, 9, 5)]
-    small = raw_context(store, SCOPE, [hit], block.tokens // 2)
+    small = raw_context(store, Query(SCOPE, ""), [hit], block.tokens // 2)
     assert small.used[0].id == ids[7]
     assert 0 < small.tokens <= block.tokens // 2

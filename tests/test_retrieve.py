@@ -16,6 +16,7 @@ from talk import SCOPE, TALK, add, add_unit, encoder, new_store
 from hymem import ranking
 from hymem.errors import EncoderError
 from hymem.features import NAMES, above_chance, table
+from hymem.query import Query
 from hymem.retrieve import Retriever
 from hymem.stores.base import Candidates
 from hymem.stores.sqlite import SQLiteStore
@@ -32,7 +33,7 @@ def talk() -> Iterator[tuple[SQLiteStore, list[int], Retriever]]:
 
 
 def texts(retriever: Retriever, question: str, limit: int = 3, **options: Any) -> list[str]:
-    found = retriever.retrieve(SCOPE, question, limit=limit, now=NOW, **options)
+    found = retriever.retrieve(Query(SCOPE, question, NOW, **options), limit)
     return [hit.text for hit in found.hits]
 
 
@@ -50,7 +51,7 @@ def test_evidence_is_among_the_best_five(talk: Any, question: str, evidence: int
 
 
 def test_hits_are_ranked_by_calibrated_scores(talk: Any) -> None:
-    found = talk[2].retrieve(SCOPE, "Where does Ana work?", limit=6)
+    found = talk[2].retrieve(Query(SCOPE, "Where does Ana work?"), 6)
     scores = [hit.score for hit in found.hits]
     assert len(scores) == 6
     assert scores == sorted(scores, reverse=True)
@@ -77,10 +78,10 @@ def test_unit_and_its_turn_never_both_fill_the_limit(talk: Any) -> None:
     store, ids, retriever = talk
     unit = add_unit(store, "Ben owns a cello that he bought second-hand.", ids[5:8])
     for question in ("Does Ben own a cello?", "Who teaches Ben the cello?", "Ana moved to Lyon"):
-        hits = retriever.retrieve(SCOPE, question, limit=12).hits
+        hits = retriever.retrieve(Query(SCOPE, question), 12).hits
         sources = [source for hit in hits for source in hit.source_turns]
         assert len(sources) == len(set(sources))
-    hits = retriever.retrieve(SCOPE, "Who owns a cello that was bought second-hand?", limit=3).hits
+    hits = retriever.retrieve(Query(SCOPE, "Who owns a cello that was bought second-hand?"), 3).hits
     assert (unit, "unit") in [(hit.id, hit.kind) for hit in hits]
 
 
@@ -88,13 +89,13 @@ def test_unit_and_its_turn_never_both_fill_the_limit(talk: Any) -> None:
 def test_one_kind_can_be_asked_for(talk: Any, kind: Any) -> None:
     store, ids, retriever = talk
     add_unit(store, "Ben owns a cello.", [ids[5]])
-    hits = retriever.retrieve(SCOPE, "Ben's cello", limit=8, where=Filter(kind=kind)).hits
+    hits = retriever.retrieve(Query(SCOPE, "Ben's cello", where=Filter(kind=kind)), 8).hits
     assert hits
     assert {hit.kind for hit in hits} == {kind}
 
 
 def test_filters_narrow_the_search(talk: Any) -> None:
-    hits = talk[2].retrieve(SCOPE, "cello", limit=20, where=Filter(session_id="s3")).hits
+    hits = talk[2].retrieve(Query(SCOPE, "cello", where=Filter(session_id="s3")), 20).hits
     assert {hit.session_id for hit in hits} == {"s3"}
 
 
@@ -102,7 +103,7 @@ def test_units_alone_when_raw_keys_are_off(talk: Any) -> None:
     store, ids, _ = talk
     unit = add_unit(store, "Ben owns a cello.", [ids[5]])
     hits = (
-        Retriever(store, encoder(), Config(raw_keys=False)).retrieve(SCOPE, "cello", limit=5).hits
+        Retriever(store, encoder(), Config(raw_keys=False)).retrieve(Query(SCOPE, "cello"), 5).hits
     )
     assert [hit.id for hit in hits] == [unit]
 
@@ -114,24 +115,24 @@ def test_nothing_is_found_for_what_was_never_spoken_of(talk: Any) -> None:
         "Where does Ana live?",
         "What is Ana allergic to?",
     ):
-        assert retriever.retrieve(SCOPE, question, limit=5).found, question
+        assert retriever.retrieve(Query(SCOPE, question), 5).found, question
     for question in (
         "What did Priya's tax advisor say about the Delaware filing?",
         "Which kubernetes cluster runs the billing jobs?",
         "What is the maximum dose of ibuprofen for Oleg's toddler?",
     ):
-        assert not retriever.retrieve(SCOPE, question, limit=5).found, question
+        assert not retriever.retrieve(Query(SCOPE, question), 5).found, question
 
 
 def test_a_memory_of_a_few_turns_bears_on_every_question(talk: Any) -> None:
     few = Scope("few")
     add(talk[0], [("s1", "2026-03-02", "user", "I moved to Lyon last week.")], few)
     for question in ("Where do I live?", "What is my home town?"):
-        assert talk[2].retrieve(few, question, limit=5).found, question
+        assert talk[2].retrieve(Query(few, question), 5).found, question
 
 
 def test_an_empty_scope_finds_nothing(talk: Any) -> None:
-    found = talk[2].retrieve(Scope("nobody"), "Where does Ana live?", limit=5)
+    found = talk[2].retrieve(Query(Scope("nobody"), "Where does Ana live?"), 5)
     assert (found.hits, found.found, found.confidence) == ((), False, 0.0)
 
 
@@ -139,14 +140,14 @@ def test_a_given_vector_spares_the_encoder(talk: Any) -> None:
     store, ids, _ = talk
     vector = encoder().encode(["second-hand cello"])[0]
     hits = Retriever(store, Unreachable(), Config()).retrieve(
-        SCOPE, "second-hand cello", limit=1, vector=vector
+        Query(SCOPE, "second-hand cello", vector=vector), 1
     )
     assert hits.hits[0].id == ids[5]
 
 
 def test_words_alone_decide_when_the_encoder_is_out_of_reach(talk: Any) -> None:
     store, ids, _ = talk
-    found = Retriever(store, Unreachable(), Config()).retrieve(SCOPE, "Okafor", limit=1)
+    found = Retriever(store, Unreachable(), Config()).retrieve(Query(SCOPE, "Okafor"), 1)
     assert [hit.id for hit in found.hits] == [ids[7]]
     assert found.query_vector is None
 
@@ -155,15 +156,15 @@ def test_words_alone_decide_when_the_encoder_is_out_of_reach(talk: Any) -> None:
 def test_one_match_alone_tells_whether_anything_is_found(talk: Any, lexical: bool) -> None:
     source = Unreachable() if lexical else encoder()
     retriever = Retriever(talk[0], source, Config(lexical=lexical))
-    assert retriever.retrieve(SCOPE, "Mr Okafor from the music school", limit=5).found
-    assert not retriever.retrieve(SCOPE, "kubernetes billing jobs in Delaware", limit=5).found
+    assert retriever.retrieve(Query(SCOPE, "Mr Okafor from the music school"), 5).found
+    assert not retriever.retrieve(Query(SCOPE, "kubernetes billing jobs in Delaware"), 5).found
 
 
 def test_a_question_longer_than_the_window_is_read_to_its_end(talk: Any) -> None:
     padding = "And so on, and so forth, as one says. " * 60
 
     def vector(question: str) -> Any:
-        return talk[2].retrieve(SCOPE, question, limit=1).query_vector
+        return talk[2].retrieve(Query(SCOPE, question), 1).query_vector
 
     wanted = vector("Who teaches Ben the cello?")
     assert vector(padding + "Who teaches Ben the cello?") @ wanted > vector(padding) @ wanted
