@@ -21,8 +21,8 @@ PACKAGES = ("hymem", "snn_encoder", "evals")
 # Rooms of hymem by path; what is in none of them is common ground, or the face that wires them.
 WRITE = ("ingest", "worker", "segment", "topics", "extract", "resent")
 READ = (
-    "retrieve", "features", "ranking", "when", "gate", "recall", "light", "deep", "select",
-    "reflect", "rounds", "ask", "chat",
+    "query", "retrieve", "features", "ranking", "when", "gate", "recall", "tiers", "reflect",
+    "rounds", "ask", "chat",
 )  # fmt: skip
 STORES = ("stores",)
 # What runs without torch; hymem may have these, and the names that they export.
@@ -66,8 +66,6 @@ WIDE = {
     "hymem.memory.HyMem.chat": "the face: each part of a question by its name",
     "hymem.memory.HyMem.chat_stream": "the face: each part of a question by its name",
     "hymem.assemble.assemble": "what the face was given",
-    "hymem.ask.Asker.recall": "the parts of a question, loose",
-    "hymem.recall.recall": "the parts of a question, loose",
     "hymem.stores.base.Store.candidates": "the parts of a question, loose",
     "hymem.stores.match.Matching.candidates": "the parts of a question, loose",
     "hymem.stores.base.Store.update_text": "all that a text carries",
