@@ -150,7 +150,7 @@ def load_encoder(name: str) -> Encoder:
     if name == "minilm":
         return MiniLM()
     if name == "spiking":
-        from hymem.defaults import default_encoder
+        from hymem.wiring import default_encoder
 
         return default_encoder()
     if kind == "spiking" and model:

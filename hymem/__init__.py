@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hymem.aio import AsyncHyMem
     from hymem.chat import ChatReply
-    from hymem.embed import reembed
     from hymem.errors import (
         BudgetError,
         EncoderError,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
         StoreVersionError,
     )
     from hymem.memory import HyMem
+    from hymem.reembedding import reembed
     from hymem.types import (
         LLM,
         Answer,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "aio": ("AsyncHyMem",),
     "chat": ("ChatReply",),
-    "embed": ("reembed",),
+    "reembedding": ("reembed",),
     "errors": (
         "BudgetError", "EncoderError", "EncoderMismatchError", "HyMemError", "InputError",
         "LLMError", "LLMOutputError", "NotFoundError", "PriceError", "StoreClosedError",

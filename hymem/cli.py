@@ -335,7 +335,7 @@ def _compact(arguments: argparse.Namespace) -> int:
 
 
 def _reembed(arguments: argparse.Namespace) -> int:
-    from hymem.embed import reembed
+    from hymem.reembedding import reembed
 
     _check_exists(arguments)
     count = reembed(arguments.db, _encoder(arguments))

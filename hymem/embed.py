@@ -1,11 +1,10 @@
-"""From turns and units to key vectors, and encoding a whole store anew."""
+"""From turns and units to key vectors."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hymem.encoders.rows import encode
@@ -95,33 +94,3 @@ def _keys(encoder: Encoder, texts: Sequence[str]) -> Keys:
     if len(ids) != len(texts):
         raise EncoderError(f"{encoder.name} returned tokens of {len(ids)} texts for {len(texts)}")
     return Keys(rows, ids)
-
-
-def reembed(
-    path: str | Path,
-    encoder: Encoder | None = None,
-    progress: Callable[[int], None] = lambda done: None,
-) -> int:
-    """Encode every memory in the database at ``path`` anew with ``encoder`` (default: the shipped
-    one); how many. ``progress`` is called with the number done so far.
-
-    The old vectors stay in service until all new ones are there; an interrupted run goes on where
-    it stopped. Raises ``StoreError``, ``EncoderError``.
-    """
-    from hymem.defaults import default_encoder, open_store
-
-    encoder = encoder or default_encoder()
-    store = open_store(path, encoder, reembed=True)
-    done = 0
-    try:
-        while not store.finish_reembed():
-            while items := store.to_reembed(ITEMS_PER_CALL):
-                found = encode_items(encoder, [item for _, item in items])
-                store.put_reembedded(
-                    [(item.id, *keys[:2]) for (_, item), keys in zip(items, found, strict=True)]
-                )
-                done += len(items)
-                progress(done)
-    finally:
-        store.close()
-    return done

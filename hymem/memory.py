@@ -94,8 +94,8 @@ class HyMem:
         timezone: str | tzinfo | None = None,
     ) -> None:
         from hymem import forks
-        from hymem.assemble import assemble
         from hymem.life import Life
+        from hymem.wiring import assemble
         from hymem.worker import Worker
 
         check_path(path)

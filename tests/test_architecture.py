@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("hymem", "snn_encoder", "evals")
 
 # Rooms of hymem by path; what is in none of them is common ground, or the face that wires them.
-WRITE = ("ingest", "worker", "segment", "topics", "extract", "resent")
+WRITE = ("ingest", "worker", "segment", "extract", "resent")
 READ = (
     "query", "retrieve", "features", "ranking", "when", "gate", "recall", "tiers", "reflect",
     "rounds", "ask", "chat",
@@ -65,7 +65,7 @@ WIDE = {
     "hymem.memory.HyMem.recall": "the face: each part of a question by its name",
     "hymem.memory.HyMem.chat": "the face: each part of a question by its name",
     "hymem.memory.HyMem.chat_stream": "the face: each part of a question by its name",
-    "hymem.assemble.assemble": "what the face was given",
+    "hymem.wiring.assemble": "what the face was given",
     "hymem.stores.base.Store.candidates": "the parts of a question, loose",
     "hymem.stores.match.Matching.candidates": "the parts of a question, loose",
     "hymem.stores.base.Store.update_text": "all that a text carries",

@@ -11,12 +11,12 @@ import pytest
 from hymem import retry
 from hymem.context import CLOSE, OPEN
 from hymem.cost import Ledger
-from hymem.defaults import default_encoder, open_store
 from hymem.errors import EncoderError, LLMError, LLMOutputError, StoreError
 from hymem.ingest import Ingestor
 from hymem.messages import parse_messages
 from hymem.segment import TopicSegmenter
 from hymem.types import Budget, Scope, Statement, Turn
+from hymem.wiring import default_encoder, open_store
 
 ANA = Scope("ana")
 ENCODER = default_encoder()

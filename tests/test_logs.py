@@ -16,14 +16,14 @@ from openai_server import Fail, OpenAIServer, last_message
 from test_ingest import ANA, ENCODER, EveryTurn, make
 
 from hymem import HyMem
-from hymem.defaults import open_store
 from hymem.encoders.openai import OpenAIEncoder
 from hymem.errors import EncoderError, LLMOutputError, StoreError
 from hymem.llm.openai import OpenAIChat
 from hymem.messages import parse_messages
 from hymem.redact import brief, trace
+from hymem.segment import LLMSegmenter
 from hymem.stores.sqlite import SQLiteStore
-from hymem.topics import LLMSegmenter
+from hymem.wiring import open_store
 from hymem.worker import Worker
 
 SECRET = "zeppelin"

@@ -22,7 +22,7 @@ from hymem import (
     Unit,
     reembed,
 )
-from hymem.defaults import default_encoder
+from hymem.wiring import default_encoder
 
 
 @pytest.fixture(autouse=True)

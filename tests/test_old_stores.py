@@ -17,10 +17,10 @@ import pytest
 from numpy.typing import NDArray
 
 from hymem import EncoderMismatchError, HyMem
-from hymem.defaults import open_store
-from hymem.embed import reembed
+from hymem.reembedding import reembed
 from hymem.stores.base import AskedTokens, Candidates
 from hymem.types import Encoder, Scope
+from hymem.wiring import open_store
 from snn_encoder import SpikingEncoder
 
 OLD = Path(__file__).parent / "data" / "store-0.1.0.db.gz"

@@ -10,10 +10,10 @@ from test_ingest import ANA, ENCODER, EveryTurn, Unreachable, make, say
 
 import hymem.retry
 import hymem.worker
-from hymem.defaults import open_store
 from hymem.errors import LLMError, StoreError
 from hymem.messages import parse_messages
 from hymem.types import Scope
+from hymem.wiring import open_store
 from hymem.worker import Worker
 
 

@@ -23,8 +23,7 @@ SAID = [
 @pytest.fixture
 def store(tmp_path: Path, encoder: WordEncoder, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with one scope of four turns, written with the tests' encoder."""
-    monkeypatch.setattr("hymem.defaults.default_encoder", lambda: encoder)
-    monkeypatch.setattr("hymem.assemble.default_encoder", lambda: encoder)
+    monkeypatch.setattr("hymem.wiring.default_encoder", lambda: encoder)
     path = tmp_path / "chat.db"
     with HyMem(path, llm=None, encoder=encoder, background=False) as memory:
         for day, text in enumerate(SAID, 1):

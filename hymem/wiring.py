@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,17 +14,19 @@ from hymem.chat import Chatter
 from hymem.checks import check_config, check_parts
 from hymem.clock import Clock
 from hymem.cost import Ledger
-from hymem.defaults import default_encoder, open_store, resolve_llm
 from hymem.embed import fill_in_token_ids
+from hymem.errors import InputError
 from hymem.ingest import Ingestor
 from hymem.prices import check_prices
 from hymem.retrieve import Retriever
 from hymem.segment import TopicSegmenter
-from hymem.types import LLM, Config, Encoder, Extractor, PaidStage, Segmenter
+from hymem.types import LLM, Config, Encoder, Extractor, PaidStage, Segmenter, TokenCoder
 
 if TYPE_CHECKING:
     from hymem.stores.base import Store
 
+AUTO = "auto"
+DEFAULT_MODEL = "gpt-4.1-mini"
 Stage = TypeVar("Stage", Segmenter, Extractor)
 
 
@@ -96,3 +100,42 @@ def _default_extractor(llm: LLM | None) -> Extractor:
     from hymem.extract import LLMExtractor
 
     return LLMExtractor(llm)
+
+
+def default_encoder() -> Encoder:
+    """The spiking encoder that ships with the package."""
+    from snn_encoder import SpikingEncoder
+
+    encoder: Encoder = SpikingEncoder.from_pretrained("small")
+    return encoder
+
+
+def open_store(
+    path: str | Path, encoder: Encoder, *, reembed: bool = False, zone: tzinfo | None = None
+) -> Store:
+    """The SQLite store at ``path`` for this encoder's vectors. ``zone``: see ``SQLiteStore``."""
+    from hymem.stores.sqlite import SQLiteStore
+
+    return SQLiteStore(
+        str(path),
+        encoder_name=encoder.name,
+        encoder_version=encoder.version,
+        dim=encoder.dim,
+        vocabulary=encoder.vocabulary if isinstance(encoder, TokenCoder) else "",
+        reembed=reembed,
+        zone=zone,
+    )
+
+
+def resolve_llm(llm: LLM | str | None) -> LLM | None:
+    """``"auto"`` is OpenAI where its key is set; any other name is a model of the OpenAI API."""
+    if llm is None or not isinstance(llm, str):
+        return llm
+    key = os.environ.get("OPENAI_API_KEY")
+    if llm == AUTO and not key:
+        return None
+    if not key:
+        raise InputError(f"llm={llm!r} needs OPENAI_API_KEY in the environment, or pass a client")
+    from hymem.llm.openai import OpenAIChat
+
+    return OpenAIChat(DEFAULT_MODEL if llm == AUTO else llm)
