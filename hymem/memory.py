@@ -58,7 +58,8 @@ if TYPE_CHECKING:
 class HyMem:
     """Long-term memory for a chat application.
 
-    ``path``: the SQLite file, created if absent (``":memory:"`` keeps nothing).
+    ``path``: the SQLite file, created if absent (``":memory:"`` keeps nothing). One that cannot be
+    written is opened for reading alone: what would change it raises ``StoreError``.
     ``llm``: a model's name at the OpenAI API, any object of the ``LLM`` protocol, ``None`` for no
     model at all, or ``"auto"``: OpenAI if ``OPENAI_API_KEY`` is set, else no model.
     ``encoder``, ``segmenter``, ``extractor``, ``store``: your own, by the protocols of
@@ -115,7 +116,8 @@ class HyMem:
             )
         self._store = self._parts.store
         self._warned = False
-        self._worker = Worker(self._parts.ingestor) if background else None
+        works = background and not self._parts.read_only
+        self._worker = Worker(self._parts.ingestor) if works else None
         self._life = Life(self._store, self._worker)
         # For an object that is dropped unclosed. At the interpreter's exit its life ends anyway.
         weakref.finalize(self, self._life.abandon).atexit = False
@@ -560,6 +562,8 @@ class HyMem:
         return self._parts.chatter
 
     def _saver(self, scope: Scope, session_id: str | None) -> Callable[[Messages], object]:
+        if self._parts.read_only:  # told before a model is paid
+            raise StoreError("the memory is read-only, so it cannot remember a chat; use `recall`")
         return lambda messages: self.add(
             messages, user_id=scope.user_id, agent_id=scope.agent_id, session_id=session_id
         )

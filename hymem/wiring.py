@@ -32,9 +32,10 @@ Stage = TypeVar("Stage", Segmenter, Extractor)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The stages, wired to one store."""
+    """The stages, wired to one store. ``read_only``: nothing can be written into it."""
 
     store: Store
+    read_only: bool
     encoder: Encoder
     ledger: Ledger
     ingestor: Ingestor
@@ -66,7 +67,9 @@ def assemble(
     model = resolve_llm(llm)
     plain = encoder or default_encoder()
     store = store or open_store(path, plain, zone=clock.zone)
-    fill_in_token_ids(store, plain)
+    read_only = getattr(store, "read_only", False)  # which a store of the user's need not tell
+    if not read_only:
+        fill_in_token_ids(store, plain)
     ledger = Ledger(store, prices)
     metered = ledger.encoder(plain)
     chosen = extractor or _default_extractor(model)
@@ -77,6 +80,7 @@ def assemble(
     asker = Asker(retriever, model, ledger, metered)
     return Parts(
         store=store,
+        read_only=read_only,
         encoder=metered,
         ledger=ledger,
         ingestor=Ingestor(store, metered, cut, extract, ledger, config.scope_budget, clock),

@@ -41,21 +41,27 @@ class Core:
         self._encoder = f"{self._plain_encoder} {vocabulary}".rstrip()
         self._db = Database(path, zone)
         try:
-            with self._db.write() as connection:
-                connection.execute(
-                    "INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (secrets.token_hex(8),)
-                )
-                self._adopt_encoder(connection)
-                self._adopt_vocabulary(connection)
+            with self._db.read() if self.read_only else self._db.write() as connection:
+                if not self.read_only:
+                    connection.execute(
+                        "INSERT OR IGNORE INTO meta VALUES ('lineage', ?)", (secrets.token_hex(8),)
+                    )
+                    self._adopt_encoder(connection)
+                    self._adopt_vocabulary(connection)
                 if not reembed:
                     self._check_encoder(connection)
         except BaseException:
             self._db.close()
             raise
 
+    @property
+    def read_only(self) -> bool:
+        """Whether the file cannot be written: what would change it raises ``StoreError``."""
+        return self._db.read_only
+
     def _adopt_encoder(self, connection: sqlite3.Connection) -> None:
         """A store without vectors takes the encoder it is opened with."""
-        if connection.execute("SELECT 1 FROM vectors LIMIT 1").fetchone() is None:
+        if not _has_vectors(connection):
             connection.execute(
                 "INSERT OR REPLACE INTO meta VALUES ('encoder', ?)", (self._encoder,)
             )
@@ -73,8 +79,13 @@ class Core:
             )
 
     def _check_encoder(self, connection: sqlite3.Connection) -> None:
+        fitting = {self._encoder}
+        if self.read_only:  # what would be adopted if it could be written
+            if not _has_vectors(connection):
+                return
+            fitting.add(self._plain_encoder)
         found = self._meta(connection, "encoder")
-        if found != self._encoder:
+        if found not in fitting:
             raise EncoderMismatchError(_mismatch(self._db.path, found, self._encoder))
 
     def _scope_id(self, connection: sqlite3.Connection, scope: Scope) -> int | None:
@@ -163,6 +174,10 @@ class Core:
             "INSERT INTO history (scope, item, event, text, at) VALUES (?, ?, ?, ?, ?)",
             (scope_id, item_id, event, text, time.time() if at is None else at),
         )
+
+
+def _has_vectors(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM vectors LIMIT 1").fetchone() is not None
 
 
 def _mismatch(path: str, found: str, own: str) -> str:

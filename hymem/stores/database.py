@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sqlite3
 import struct
@@ -15,7 +16,10 @@ from hymem import forks
 from hymem.errors import HyMemError, InputError, NotFoundError, StoreClosedError, StoreError
 from hymem.files import RawFile, is_companion, is_special, replacing
 from hymem.stores.damage import is_undecodable
-from hymem.stores.schema import check_head, migrate
+from hymem.stores.readonly import address, can_write, refusal
+from hymem.stores.schema import check_current, check_head, migrate
+
+log = logging.getLogger(__name__)
 
 BUSY_MS = 30_000
 _ADVICE = {
@@ -62,6 +66,9 @@ class Database:
     A connection is only ever closed by the thread that uses it, or while nobody does: SQLite does
     not survive the close of a connection that another thread is reading from. In a fork's child
     they are opened anew, and those of the parent left alone; see ``hymem.forks``.
+
+    A file that cannot be written is opened for reading (``read_only``); see
+    ``hymem.stores.readonly``.
     """
 
     def __init__(self, path: str, zone: tzinfo | None = None) -> None:
@@ -78,26 +85,40 @@ class Database:
         self._closed = False
         self._lost = False  # to a fork that came at a bad moment
         self.raw: RawFile | None = None
+        self.read_only = False
         forks.watch_connections(self)
         try:
             with forks.using_sqlite(), self._lock, self._errors():
                 if not self.in_memory:
                     self.raw = RawFile(self.path)
                     check_head(self.path, self.raw.read(0, 100))
-                with self._own() as writer:
-                    self._limit(writer, _WRITE_STEPS)
-                    migrate(writer, self.path, zone)
-                    if not self.in_memory:
-                        writer.execute("PRAGMA journal_mode = WAL")
+                    self.read_only = not can_write(self.path)
+                if self.read_only:
+                    self._look()
+                else:
+                    self._prepare(zone)
         except BaseException:
             self.close()
             raise
+
+    def _prepare(self, zone: tzinfo | None) -> None:
+        with self._own() as writer:
+            self._limit(writer, _WRITE_STEPS)
+            migrate(writer, self.path, zone)
+            if not self.in_memory:
+                writer.execute("PRAGMA journal_mode = WAL")
+
+    def _look(self) -> None:
+        with self.read() as connection:
+            check_current(connection, self.path)
+        log.warning("%s cannot be written, so it is opened for reading alone", self.path)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One durable transaction: committed at the end of the block, or rolled back.
 
         Raises ``StoreError``."""
+        self._check_writable()
         with forks.using_sqlite(), self._lock, self._errors(), self._own() as connection:
             self._limit(connection, _WRITE_STEPS)
             connection.execute("BEGIN IMMEDIATE")
@@ -129,8 +150,9 @@ class Database:
 
     @contextmanager
     def apart(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own, for what no transaction of ``read`` or ``write`` can do. Raises
+        """A connection of its own, to write what no transaction of ``write`` can. Raises
         ``StoreError``."""
+        self._check_writable()
         with forks.using_sqlite(), self._errors():
             connection = self._connect()
             try:
@@ -242,6 +264,10 @@ class Database:
             writer, self._writer = self._writer, None
             self._close(writer)
 
+    def _check_writable(self) -> None:
+        if self.read_only and not self._closed:
+            raise refusal(self.path)
+
     def _check_usable(self) -> None:
         if self._closed:
             raise StoreClosedError
@@ -279,7 +305,7 @@ class Database:
             if connection.in_transaction and not self._lost:
                 connection.execute("COMMIT")
             with self._pool:
-                if not self._closed and not self._lost:
+                if not self._closed and not self._lost and not self.read_only:
                     self._idle.append(connection)
                     kept = True
         finally:
@@ -310,7 +336,11 @@ class Database:
             self._connections += 1
         try:
             connection = sqlite3.connect(
-                self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
+                address(self.path) if self.read_only else self.path,
+                timeout=BUSY_MS / 1000,
+                isolation_level=None,
+                check_same_thread=False,
+                uri=self.read_only,
             )
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA cell_size_check = ON")

@@ -56,7 +56,8 @@ class Matching(Items):
         forks.watch(self)
         with self._db.read() as connection:
             left_behind = owed(connection) is not None
-        if left_behind:  # by a process that was killed, or whose way was blocked to its end
+        # By a process that was killed, or whose way was blocked to its end.
+        if left_behind and not self.read_only:
             self._upkeep.wipe_soon()
 
     def after_fork(self, calm: bool) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, tzinfo
 from functools import cache
 
 from hymem.clock import Clock
-from hymem.errors import StoreVersionError
+from hymem.errors import StoreError, StoreVersionError
 from hymem.passages import PASSAGE_TOKENS
 from hymem.stores.layout import Layout, check_layout, layout_of
 
@@ -261,6 +261,23 @@ def migrate(connection: sqlite3.Connection, path: str, zone: tzinfo | None = Non
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def check_current(connection: sqlite3.Connection, path: str) -> None:
+    """The same for a database that can only be read: nothing is brought to this version.
+
+    Raises ``StoreError`` also for a database of an older version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    _check_version(path, version)
+    if not version:
+        raise StoreError(f"{path} has nothing in it, and is read-only; name another file")
+    if version < VERSION:
+        raise StoreError(
+            f"{path} was written by an older HyMem (schema {version}; this one knows {VERSION}) "
+            "and must be brought up to date, but is read-only. Change its permissions, or copy it "
+            "into a folder of your own, and open it again."
+        )
+    check_layout(connection, path, _layout(version))
 
 
 def _add_functions(connection: sqlite3.Connection, zone: tzinfo | None) -> None:

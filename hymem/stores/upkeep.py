@@ -49,6 +49,7 @@ class Upkeep:
         self._db = db
         self._encoder = encoder
         self._folder = None if db.in_memory else Path(f"{db.path}.index")
+        self._damaged: set[int] = set()  # scopes whose snapshot is
         self._waiting: dict[int, ScopeIndex] = {}
         self._changed = threading.Condition()
         self._stopped = False
@@ -67,17 +68,21 @@ class Upkeep:
 
     def restore(self, connection: sqlite3.Connection, scope_id: int, index: ScopeIndex) -> None:
         """Fill a new index from its snapshot, if there is one that fits the database."""
-        found = None if self._folder is None else snapshot.read(self._path(scope_id))
-        if found is not None and self._fits(connection, scope_id, found[0]):
-            try:
+        if self._folder is None or scope_id in self._damaged:
+            return
+        found = snapshot.read(self._path(scope_id))
+        if found is None:
+            return
+        try:
+            if self._fits(connection, scope_id, found[0]):
                 snapshot.unpack(index, *found)
-            except Exception as error:
-                # Whole by its checksums, and yet not what was written: the next search does
-                # without it.
-                self._path(scope_id).unlink(missing_ok=True)
-                raise StoreError(
-                    f"{self._path(scope_id)} was damaged and is removed; try again"
-                ) from error
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # whole by its checksums, and yet not what was written
+            self._damaged.add(scope_id)
+            raise StoreError(
+                f"{self._path(scope_id)} is damaged and will not be used; try again"
+            ) from error
 
     def consider(self, scope_id: int, index: ScopeIndex) -> None:
         """Have the index grown or saved behind the caller's back, if it is due."""
@@ -170,7 +175,9 @@ class Upkeep:
     def _unsaved(self, index: ScopeIndex, share: float) -> bool:
         rows = index.id.size
         fresh = rows - index.saved
-        return self._folder is not None and rows >= SMALLEST and fresh > share * index.saved
+        if self._folder is None or self._db.read_only:
+            return False
+        return rows >= SMALLEST and fresh > share * index.saved
 
     def _save(self, scope_id: int, index: ScopeIndex) -> None:
         path = self._path(scope_id)

@@ -1,4 +1,4 @@
-"""Damaged, foreign and newer files; full disks, read-only files, busy databases."""
+"""Damaged, foreign and newer files; full disks, files without permission, busy databases."""
 
 from __future__ import annotations
 
@@ -151,15 +151,12 @@ def become_nobody() -> None:
         os.seteuid(65534)
 
 
-@pytest.mark.parametrize(
-    ("mode", "message"), [(0o444, "read-only|cannot be opened"), (0o000, "cannot be read")]
-)
-def test_a_file_without_permission_is_reported_and_untouched(mode: int, message: str) -> None:
+def test_a_file_without_permission_is_reported_and_untouched() -> None:
     with permissions_apply() as path:
         before = path.read_bytes()
-        path.chmod(mode)
+        path.chmod(0o000)
         become_nobody()
-        with pytest.raises(StoreError, match=message):
+        with pytest.raises(StoreError, match="cannot be read"):
             open_store(path)
         if os.geteuid() == 65534:
             os.seteuid(0)
