@@ -252,7 +252,7 @@ class HyMemReader:
         self.build = Build(history.id, self._built(), seconds, failed)
 
     def answer(self, question: Question) -> Record:
-        from hymem.ask import NOT_FOUND
+        from hymem.types import NOT_FOUND
 
         done = self._memory.ask(question.text, user_id=self._history.id, now=question.asked)
         shown = "\n".join(

@@ -22,7 +22,7 @@ from hymem.passages import Item, with_text
 from hymem.query import Query
 from hymem.redact import brief
 from hymem.stores.base import AskedTokens, Candidates, Store
-from hymem.types import Config, Encoder, Hit, Kind, TokenCoder, Unit
+from hymem.types import Config, Encoder, Hit, Kind, TokenCoder, Turn, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -261,6 +261,30 @@ def unit_hit(unit: Unit, score: float) -> Hit:
     """``unit`` as a hit of ``score``."""
     sources, session = unit.source_turns, unit.session_id
     return Hit(unit.id, "unit", unit.text, unit.time, score, sources, session_id=session)
+
+
+def as_hits(items: Sequence[Hit | Turn], found: Sequence[Hit]) -> tuple[Hit, ...]:
+    """Turns as hits: with the score of the best hit that rests on them, else 0 (they came along as
+    context)."""
+    scores: dict[int, float] = {}
+    for hit in found:
+        for turn in hit.source_turns:
+            scores[turn] = max(scores.get(turn, 0.0), hit.score)
+    return tuple(
+        item
+        if isinstance(item, Hit)
+        else Hit(
+            item.id,
+            "turn",
+            item.text,
+            item.time,
+            scores.get(item.id, 0.0),
+            (item.id,),
+            item.speaker,
+            item.session_id,
+        )
+        for item in items
+    )
 
 
 def as_known(store: Store, query: Query, items: Sequence[Item]) -> Sequence[Item]:

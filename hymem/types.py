@@ -224,6 +224,10 @@ class Context:
     confidence: float = 1.0
 
 
+# What an answer says where the memory holds none.
+NOT_FOUND = "The memory does not say."
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """HyMem's own answer.

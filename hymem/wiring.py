@@ -9,7 +9,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hymem.ask import Asker
+from hymem.ask import Answerer, Asker, ModelAnswerer
 from hymem.chat import Chatter
 from hymem.checks import check_config, check_parts
 from hymem.clock import Clock
@@ -77,7 +77,7 @@ def assemble(
     cut = _metered(segmenter or TopicSegmenter(), ledger)
     shows_units = not getattr(chosen, "keys_only", False)
     retriever = Retriever(store, metered, config, shows_units=shows_units)
-    asker = Asker(retriever, model, ledger, metered)
+    asker = Asker(retriever, _answerer(retriever, model, metered), model, ledger)
     return Parts(
         store=store,
         read_only=read_only,
@@ -94,6 +94,14 @@ def _metered(stage: Stage, ledger: Ledger) -> Stage:
     """The stage itself, with its calls counted if it makes any that are paid for."""
     metered: Stage = stage.metered(ledger) if isinstance(stage, PaidStage) else stage
     return metered
+
+
+def _answerer(retriever: Retriever, llm: LLM | None, encoder: Encoder) -> Answerer:
+    if llm is None:
+        from hymem.offline.ask import OfflineAnswerer
+
+        return OfflineAnswerer(retriever, encoder)
+    return ModelAnswerer(retriever, llm)
 
 
 def _default_extractor(llm: LLM | None) -> Extractor:

@@ -14,7 +14,6 @@ from openai_server import Fail, OpenAIServer, Say, last_message
 
 import hymem.rounds
 from hymem import Budget, BudgetError, Config, Filter, HyMem, InputError, LLMError, PriceError
-from hymem.ask import NOT_FOUND
 from hymem.context import CLOSE, OPEN, render
 from hymem.gate import GateDecision
 from hymem.llm.openai import OpenAIChat
@@ -22,7 +21,7 @@ from hymem.prompts import load
 from hymem.query import Query
 from hymem.tiers import frame
 from hymem.tokens import count_tokens
-from hymem.types import Answer, Hit, Scope, Statement, Turn
+from hymem.types import NOT_FOUND, Answer, Hit, Scope, Statement, Turn
 
 STAGES = ("light", "select", "deep", "reflect")
 QUESTION = "Where does Ana live?"
