@@ -1,12 +1,13 @@
 # make demo   the main job, from nothing: virtual environment, install, 12 questions, no key, no network
 # make test   lint, types and the test suite, from nothing
+# make docs   the documents as a web site, in site/
 # make eval   the tables of evals/README.md, from nothing but the data (HYMEM_DATA, or make data)
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test check lint types unit test-slow test-data data eval-data eval dist clean
+.PHONY: demo test check lint types unit test-slow test-data docs commands data eval-data eval dist clean
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +20,10 @@ $(VENV)/test.stamp: $(VENV)/base.stamp
 
 $(VENV)/evals.stamp: $(VENV)/base.stamp
 	$(PIP) --editable '.[evals,train,sentence-transformers]'
+	touch $@
+
+$(VENV)/docs.stamp: $(VENV)/base.stamp
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 demo: $(VENV)/base.stamp
@@ -48,6 +53,14 @@ test-slow: $(VENV)/test.stamp
 test-data: $(VENV)/test.stamp $(VENV)/evals.stamp
 	$(PY) -m pytest -m data
 
+# Strict: a link or a name that leads nowhere fails.
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+# The page of commands, from what each of them prints for --help.
+commands: $(VENV)/test.stamp
+	$(PY) -m tools.command_line
+
 # Downloads LOCOMO and LongMemEval into HYMEM_DATA, or a cache folder.
 data: $(VENV)/base.stamp
 	$(PY) -m evals.cli data locomo
@@ -73,4 +86,4 @@ dist: $(VENV)/base.stamp
 	done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
