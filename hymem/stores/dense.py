@@ -64,10 +64,29 @@ class DenseIndex:
         return codes
 
     def fill(self, codes: NDArray[np.uint16]) -> None:
-        """Take over ``codes`` as all keys."""
+        """Take over ``codes`` as all keys. Raises ``ValueError`` for an array of another form:
+        FAISS would read beyond its end."""
+        if codes.dtype != np.uint16 or codes.shape[1:] != (self.dim,):
+            raise ValueError(f"no keys: {codes.dtype}{codes.shape}")
         # FAISS's own reader would copy them three times.
         faiss.copy_array_to_vector(codes.view(np.uint8).ravel(), self.exact.codes)
         self.exact.ntotal = len(codes)
+
+    def pack_lists(self) -> NDArray[np.uint8]:
+        """The inverted file as bytes."""
+        packed: NDArray[np.uint8] = faiss.serialize_index(self.lists)
+        return packed
+
+    def fill_lists(self, packed: NDArray[np.uint8]) -> None:
+        """Take over an inverted file of the keys there are. Raises ``ValueError`` for one that is
+        not, and what FAISS raises."""
+        lists = faiss.deserialize_index(packed)
+        if type(lists) is not faiss.IndexIVFPQFastScan or (lists.d, lists.ntotal) != (
+            self.dim,
+            self.size,
+        ):
+            raise ValueError("an inverted file of other keys")
+        self.lists = lists
 
     @property
     def nbytes(self) -> int:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,7 +41,7 @@ def pack(index: ScopeIndex) -> tuple[dict[str, Any], Arrays]:
     arrays["stale"] = np.array(list(lexical.stale.items()), np.int64).reshape(-1, 2)
     arrays["codes"] = dense.codes.copy()
     if dense.lists is not None:
-        arrays["lists"] = faiss.serialize_index(dense.lists)
+        arrays["lists"] = dense.pack_lists()
     numbers = {
         "built": dense.built,
         "wasted": index.passages.wasted,
@@ -75,7 +74,7 @@ def unpack(index: ScopeIndex, numbers: Mapping[str, Any], arrays: Arrays) -> Non
     late.turns = numbers["coded"]
     dense.fill(arrays["codes"])
     if "lists" in arrays:
-        dense.lists = faiss.deserialize_index(arrays["lists"])
+        dense.fill_lists(arrays["lists"])
     dense.built = numbers["built"]
     lexical.length.fill(arrays["length"])
     lexical.runs = [arrays["postings"]]

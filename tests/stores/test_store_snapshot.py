@@ -6,13 +6,16 @@ import dataclasses
 import random
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from filling import ANA, BEN, DIM, asked, encode, extract, found, open_store, turn, unit
 
+from hymem.errors import StoreError
 from hymem.stores import loader, snapshot
 from hymem.stores.base import Candidates
 from hymem.stores.sqlite import SQLiteStore
@@ -140,6 +143,48 @@ def test_a_damaged_snapshot_is_as_good_as_none(path: Path, damage: str) -> None:
             {"cut": content[:-9], "empty": b"", "text": b"x\n" * 9}.get(damage, content)
         )
     with open_store(path) as store:
+        assert_same(answers(store), expected)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "[" * 100_000,
+        "{}",
+        '{"numbers": [], "arrays": []}',
+        '{"numbers": {}, "arrays": {"codes": ["O", [9], 0]}}',
+        '{"numbers": {}, "arrays": {"codes": ["<f4", [1000000000000], 0]}}',
+        '{"numbers": {}, "arrays": {"codes": ["nothing", ["x"], null]}}',
+    ],
+)
+def test_a_snapshot_made_by_somebody_else_is_as_good_as_none(path: Path, head: str) -> None:
+    expected = from_scratch(path)
+    written = path.parent / "chat.db.index" / "1.snapshot"
+    line = head.encode()
+    written.write_bytes(b"%s %d\n%s\n" % (snapshot.FORMAT.encode(), zlib.crc32(line), line))
+    with open_store(path) as store:
+        assert_same(answers(store), expected)
+
+
+@pytest.mark.parametrize("change", ["no number", "no array", "narrow keys", "lists of others"])
+def test_a_whole_snapshot_of_other_parts_is_told_once(path: Path, change: str) -> None:
+    expected = from_scratch(path)
+    written = path.parent / "chat.db.index" / "1.snapshot"
+    held = snapshot.read(written)
+    assert held is not None
+    numbers, arrays = held
+    if change == "no number":
+        del numbers["hidden"]
+    elif change == "no array":
+        del arrays["codes"]
+    elif change == "narrow keys":  # of which FAISS would read beyond the end
+        arrays["codes"] = arrays["codes"][:, :1].copy()
+    else:
+        arrays["lists"] = faiss.serialize_index(faiss.IndexFlatIP(7))
+    snapshot.write(written, numbers, arrays)
+    with open_store(path) as store:
+        with pytest.raises(StoreError, match="will not be used; try again"):
+            answers(store)
         assert_same(answers(store), expected)
 
 
