@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 
-from hymem.passages import ELLIPSIS, excerpt, with_text
+from hymem.passages import Span, best_first, excerpt_of
 from hymem.tokens import count_tokens
 from hymem.types import Hit, Turn
 
@@ -46,10 +46,15 @@ class Rendered:
     complete: bool = False
 
 
-# How much of a block one long text may take while others wait: an eighth.
-SHARE = 8
+# A passage of a long text and its place among the items of a block: (item, passage). Of a text in
+# one piece the only one is 0.
+Part = tuple[int, int]
+# Where nothing else is known, each further passage of a text waits for the next so many texts.
+LATER = 4
 # Less of a text than so many tokens is not worth showing beside others.
 LEAST_CUT = 12
+# What may stand around a passage, in tokens: a mark on either side.
+_MARKS = 2
 _LONGEST_TOKEN = 100  # characters, but for runs of spaces
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|\n|[。！？]")
 EMPTY = Rendered("", 0, ())
@@ -59,106 +64,159 @@ def render(
     items: Sequence[Hit | Turn],
     max_tokens: int,
     *,
+    order: Sequence[Part] | None = None,
     numbered: bool = False,
     note: str = "",
-    whole: int = 0,
     instead: Callable[[Hit | Turn], Hit | None] = lambda item: None,
 ) -> Rendered:
-    """The block for ``items``, best first, as many as fit into ``max_tokens``.
+    """The block for ``items``, as many of their passages as fit into ``max_tokens``.
 
-    A long text is shown by its best passages, in at most a ``SHARE`` of the block; where room is
-    left in the end they are widened, the best item's first. The first ``whole`` items are shown as
-    they are. The first item that does not fit ends the block: with what ``instead`` gives for it,
-    if that fits, else cut, to whole sentences where one fits. So a larger block tells whatever a
-    smaller one told. The block itself is in order of time, below ``note``, a line of HyMem's own. A
-    block that would hold nothing is the empty text. With ``numbered``, its lines are numbered from
-    1, so that a model can cite them, and ``used`` is in the order of these numbers.
+    ``order``: all passages, best first; by default the items' best ones in order, their others
+    later. It is the same for every ``max_tokens``, and the first passage that does not fit ends the
+    block: of an item that is not shown yet with what ``instead`` gives for it, if that fits, else
+    cut, to whole sentences where one fits. So a larger block tells whatever a smaller one told. The
+    block itself is in order of time, below ``note``, a line of HyMem's own. A block that would hold
+    nothing is the empty text. With ``numbered``, its lines are numbered from 1, so that a model can
+    cite them, and ``used`` is in the order of these numbers.
     """
-    number = count_tokens(f"{len(items)}. ") if numbered else 0
-    opening = f"{OPEN}\n{note}" if note else OPEN
-    room = max_tokens - count_tokens(f"{opening}\n{CLOSE}")
-    used: list[Hit | Turn] = []
-    lengths: list[int] = []
-    shown: set[str] = set()
-    cut: Hit | Turn | None = None
-    for place, item in enumerate(items):
-        day = _head(item)
-        left = room - (0 if day in shown else count_tokens(day)) - number
-        part = item if place < whole else excerpt(item, max_tokens // SHARE)
-        length = _length(part)
-        if length > left:
-            free = room - number
-            cut = _fitting(instead(item), free, shown) or _cut(part, left, LEAST_CUT if used else 1)
+    block = _Filling(items, max_tokens, f"{OPEN}\n{note}" if note else OPEN, numbered)
+    for place, passage in _in_turn(items) if order is None else order:
+        if not block.takes(place, passage):
+            block.end_with(place, passage, instead)
             break
-        used.append(part)
-        lengths.append(length)
-        shown.add(day)
-        room = left - length
-    complete = len(used) == len(items)
-    if complete:
-        room = _widen(used, lengths, items, room)
-        complete = all(one is item for one, item in zip(used, items, strict=True))
-    if cut is not None:
-        used.append(cut)
-    if not used:
-        return EMPTY
-    if numbered:
-        used.sort(key=_order)
-    text = "\n".join([opening, *_lines(used, numbered), CLOSE])
-    # No token reaches over a line's end, so a block's tokens are its lines'.
-    tokens = max_tokens - room if cut is None and not numbered else count_tokens(text)
-    return Rendered(text, tokens, tuple(used), complete)
+    return block.rendered()
 
 
-def _fitting(item: Hit | None, room: int, shown: Collection[str]) -> Hit | None:
-    """``item``, if it fits into ``room`` below the days that are ``shown``."""
+class _Filling:
+    """A block while it is being filled."""
+
+    def __init__(
+        self, items: Sequence[Hit | Turn], max_tokens: int, opening: str, numbered: bool
+    ) -> None:
+        self._items, self._max, self._opening, self._numbered = items, max_tokens, opening, numbered
+        self._number = count_tokens(f"{len(items)}. ") if numbered else 0
+        self._room = max_tokens - count_tokens(f"{opening}\n{CLOSE}")
+        self._exact = not numbered  # whether that is what is left, and not the least that is
+        self._shown: dict[int, list[Span]] = {}  # of the items, in the order in which they came
+        self._days: set[str] = set()
+        self._last: Hit | None = None
+
+    def takes(self, place: int, passage: int) -> bool:
+        """Show a passage of the item at ``place``, if it fits."""
+        item = self._items[place]
+        frame = self._frame(place)
+        start, end, length = _part(item, passage)
+        if frame + length > self._room and not self._exact and not self._numbered:
+            self._room = self._max - count_tokens(self._text(self._used()))
+            self._exact = True
+        if frame + length > self._room:
+            return False
+        self._show(place, start, end)
+        self._exact = self._exact and not item.passages
+        self._room -= frame + length
+        return True
+
+    def end_with(
+        self, place: int, passage: int, instead: Callable[[Hit | Turn], Hit | None]
+    ) -> None:
+        """Fill what is left, too little for the passage."""
+        item = self._items[place]
+        if place not in self._shown:
+            self._last = _fitting(instead(item), self._room - self._number, self._days)
+        if self._last is None:
+            start, end, _ = _part(item, passage)
+            room = self._room - self._frame(place)
+            kept = _cut(item, start, end, room, LEAST_CUT if self._shown else 1)
+            if kept is None:
+                return
+            self._show(place, start, kept)
+        self._exact = False
+
+    def rendered(self) -> Rendered:
+        used = self._used()
+        complete = len(used) == len(self._items) and all(
+            one is self._items[place] for one, place in zip(used, self._shown, strict=True)
+        )
+        if self._last is not None:
+            used.append(self._last)
+        if not used:
+            return EMPTY
+        if self._numbered:
+            used.sort(key=_order)
+        text = self._text(used)
+        tokens = self._max - self._room if self._exact else count_tokens(text)
+        return Rendered(text, tokens, tuple(used), complete)
+
+    def _show(self, place: int, start: int, end: int) -> None:
+        self._shown.setdefault(place, []).append((start, end))
+        self._days.add(_head(self._items[place]))
+
+    def _frame(self, place: int) -> int:
+        """Tokens that a line takes beside its text, if it is new."""
+        if place in self._shown:
+            return 0
+        return self._number + _frame(self._items[place], self._days)
+
+    def _used(self) -> list[Hit | Turn]:
+        return [excerpt_of(self._items[place], spans) for place, spans in self._shown.items()]
+
+    def _text(self, used: Iterable[Hit | Turn]) -> str:
+        # No token reaches over a line's end, so a block's tokens are its lines'.
+        return "\n".join([self._opening, *_lines(used, self._numbered), CLOSE])
+
+
+def _in_turn(items: Sequence[Hit | Turn]) -> list[Part]:
+    parts = [
+        (place + LATER * later, place, passage)
+        for place, item in enumerate(items)
+        for later, passage in enumerate(best_first(item))
+    ]
+    return [(place, passage) for _, place, passage in sorted(parts, key=lambda part: part[0])]
+
+
+def _part(item: Hit | Turn, passage: int) -> tuple[int, int, int]:
+    """Where a passage of the text begins and ends, and how long it is at most in a block."""
+    if item.passages:
+        one = item.passages[passage]
+        odd = _ODD_LINE_END.search(item.text, one.start, one.end)
+        tokens = count_tokens(defuse(item.text[one.start : one.end])) if odd else one.tokens
+        return one.start, one.end, tokens + _MARKS
+    if item.tokens and not _ODD_LINE_END.search(item.text):
+        return 0, len(item.text), item.tokens
+    return 0, len(item.text), count_tokens(defuse(item.text.strip()))
+
+
+def _frame(item: Hit | Turn, days: Collection[str]) -> int:
+    """Tokens of what a line has beside its text, and of its day's line unless it is in ``days``."""
+    day = _head(item)
+    return count_tokens(_speaker(item)) + (0 if day in days else count_tokens(day))
+
+
+def _fitting(item: Hit | None, room: int, days: Collection[str]) -> Hit | None:
+    """``item``, if it fits into ``room`` below the lines of ``days``."""
     if item is None:
         return None
-    day = _head(item)
-    needed = _length(item) + (0 if day in shown else count_tokens(day))
-    return item if needed <= room else None
+    return item if _frame(item, days) + _part(item, 0)[2] <= room else None
 
 
-def _widen(
-    used: list[Hit | Turn], lengths: list[int], items: Sequence[Hit | Turn], room: int
-) -> int:
-    """Show more of what is shown in part, as far as ``room`` reaches; the room that is left."""
-    for place, item in enumerate(items):
-        if used[place] is not item:
-            wider = excerpt(item, lengths[place] + room - count_tokens(_line(with_text(item, ""))))
-            grown = _length(wider) - lengths[place]
-            if grown <= room:
-                used[place] = wider
-                room -= grown
-            if used[place] is not item:  # else a larger block might lose what the next one gained
-                break
-    return room
-
-
-def _length(item: Hit | Turn) -> int:
-    """Tokens of an item's line."""
-    if not item.tokens or _ODD_LINE_END.search(item.text):
-        return count_tokens(_line(item))
-    return item.tokens + count_tokens(_line(with_text(item, "")))
-
-
-def _cut(item: Hit | Turn, room: int, least: int) -> Hit | Turn | None:
-    """``item`` with as much of its beginning as ``room`` tokens hold, in whole sentences if that
-    is one at least; ``None`` if it were fewer than ``least`` tokens."""
+def _cut(item: Hit | Turn, start: int, end: int, room: int, least: int) -> int | None:
+    """Where a passage that is too long for ``room`` tokens is cut: behind whole sentences if one
+    fits; ``None`` if fewer than ``least`` tokens fit."""
     from snn_encoder.tokenizer import load_tokenizer
 
-    if room < least:
+    marks = _MARKS if item.passages else 1
+    if room < least + marks:
         return None
-    text = item.text.strip()[: room * _LONGEST_TOKEN]
+    text = item.text[start:end]
+    start += len(text) - len(text.lstrip())
+    text = text.strip()[: room * _LONGEST_TOKEN]
     offsets = load_tokenizer().encode(text, add_special_tokens=False).offsets
     # Indenting may add tokens to a line, so what fits is found by trying.
     for kept in range(min(room, len(offsets)), least - 1, -1):
         beginning = text[: offsets[kept - 1][1]]
-        cut = with_text(item, f"{beginning} {ELLIPSIS}")
-        if count_tokens(_line(cut)) <= room:
+        if count_tokens(defuse(beginning)) + marks <= room:
             ends = [found.end() for found in _SENTENCE_END.finditer(beginning)]
-            whole = beginning[: ends[-1]].rstrip() if ends else beginning
-            return with_text(item, f"{whole} {ELLIPSIS}")
+            return start + (len(beginning[: ends[-1]].rstrip()) if ends else len(beginning))
     return None
 
 
@@ -191,9 +249,13 @@ def _format_date(day: date) -> str:
 
 
 def _line(item: Hit | Turn) -> str:
-    text = defuse(item.text.strip())
+    return _speaker(item) + defuse(item.text.strip())
+
+
+def _speaker(item: Hit | Turn) -> str:
+    """What a line begins with."""
     speaker = " ".join(defuse(item.speaker).split()) if item.speaker else ""
-    return f"{speaker}: {text}" if speaker else f"- {text}"
+    return f"{speaker}: " if speaker else "- "
 
 
 def defuse(text: str) -> str:

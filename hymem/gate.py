@@ -31,7 +31,7 @@ def decide(retrieval: Retrieval, threshold: float | None = None) -> GateDecision
 
 
 def needed(worth: Sequence[float]) -> int:
-    """How many of a block's lines the question needs: so many that the others are together less
+    """How many of a block's passages the question needs: so many that the others are together less
     than ``calibration.EXPENDABLE`` of the whole ``worth`` (``hymem.retrieve.Retrieval``)."""
     left = sum(worth)
     expendable = calibration.EXPENDABLE * left

@@ -20,6 +20,7 @@ PASSAGE_CHARACTERS = 1280
 _END = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…][\"'”’)\]])\s+|\n\s*|(?<=[。！？])")
 _COUNTED_AT_ONCE = 1024
 ELLIPSIS = "…"
+Span = tuple[int, int]  # where a piece of a text begins and ends
 
 
 def cut(text: str, start: int, end: int, max_tokens: int) -> list[Passage]:
@@ -47,12 +48,30 @@ def excerpt(item: Shown, max_tokens: int) -> Shown:
         return item
     chosen: list[int] = []
     tokens = 1
-    for number in _best_first(item):
+    for number in best_first(item):
         tokens += item.passages[number].tokens + 2  # and what may stand for its surroundings
         if chosen and tokens > max_tokens:
             break
         chosen.append(number)
-    return with_text(item, _joined(item, sorted(chosen)))
+    return excerpt_of(
+        item, [(one.start, one.end) for one in map(item.passages.__getitem__, chosen)]
+    )
+
+
+def excerpt_of(item: Shown, spans: Iterable[Span]) -> Shown:
+    """``item`` with these pieces of its text alone, in order, with ``…`` for what is left out;
+    ``item`` itself where that is nothing."""
+    text, pieces = item.text, list[Span]()
+    for start, end in sorted(spans):
+        if pieces and not text[pieces[-1][1] : start].strip():
+            pieces[-1] = (pieces[-1][0], end)
+        else:
+            pieces.append((start, end))
+    first, last = text[: pieces[0][0]].strip(), text[pieces[-1][1] :].strip()
+    if len(pieces) == 1 and not first and not last:
+        return item
+    shown = f" {ELLIPSIS} ".join(text[start:end] for start, end in pieces)
+    return with_text(item, f"{f'{ELLIPSIS} ' * bool(first)}{shown}{f' {ELLIPSIS}' * bool(last)}")
 
 
 def with_text(item: Item, text: str, tokens: int = 0) -> Item:
@@ -65,27 +84,12 @@ def with_text(item: Item, text: str, tokens: int = 0) -> Item:
     return replace(item, text=text, **unknown)
 
 
-def _best_first(item: Hit | Turn) -> Iterator[int]:
-    """Numbers of the passages: those that match, best first, then the others in order."""
+def best_first(item: Hit | Turn) -> Iterator[int]:
+    """Numbers of the passages: those that match, best first, then the others in order. A text in
+    one piece has one, 0."""
     best = item.best if isinstance(item, Hit) else ()
     yield from best
-    yield from (number for number in range(len(item.passages)) if number not in best)
-
-
-def _joined(item: Hit | Turn, numbers: Iterable[int]) -> str:
-    """These passages of the text, those that follow one another in one piece."""
-    pieces: list[tuple[int, int]] = []
-    last = -1
-    for number in numbers:
-        one = item.passages[number]
-        if pieces and number == last + 1:
-            pieces[-1] = (pieces[-1][0], one.end)
-        else:
-            pieces.append((one.start, one.end))
-        last = number
-    text = f" {ELLIPSIS} ".join(item.text[start:end] for start, end in pieces)
-    text = text if not item.text[: pieces[0][0]].strip() else f"{ELLIPSIS} {text}"
-    return text if not item.text[pieces[-1][1] :].strip() else f"{text} {ELLIPSIS}"
+    yield from (number for number in range(len(item.passages) or 1) if number not in best)
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

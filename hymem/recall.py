@@ -13,6 +13,7 @@ from typing import Any
 
 from hymem.context import EMPTY, Rendered, render
 from hymem.gate import decide, needed
+from hymem.passages import best_first
 from hymem.query import Query
 from hymem.retrieve import Retrieval, Retriever, as_known, unit_hit
 from hymem.stores.base import Store
@@ -59,17 +60,22 @@ def recall(
     if strict and not found.found:
         return Recall(EMPTY, "none", found, trace | {"items": 0, "tokens": 0})
     note = "" if found.found else NOT_FOUND_NOTE
-    hits = found.hits[:enough] if adaptive else found.hits
+    parts = found.parts[:enough] if adaptive else found.parts
 
     def unit_of(turn: Hit | Turn) -> Hit | None:
         if tier == "light" and retriever.shows_units:
             return _unit_of(store, query, found, turn)
         return None
 
-    block = render(hits, max_tokens, note=note, instead=unit_of)
+    block = render(found.hits, max_tokens, order=parts, note=note, instead=unit_of)
     if block.complete and not adaptive:  # there is room for more
-        more: list[Hit | Turn] = [*hits, *_rest(store, query, hits)]
-        block = render(more, max_tokens, note=note, whole=len(hits))
+        more: list[Hit | Turn] = [*found.hits, *_rest(store, query, found.hits)]
+        rest = [
+            (place, passage)
+            for place in range(len(found.hits), len(more))
+            for passage in best_first(more[place])
+        ]
+        block = render(more, max_tokens, order=[*parts, *rest], note=note)
     trace |= {"items": len(block.used), "tokens": block.tokens}
     return Recall(block, tier if block.used else "none", found, trace)
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from hymem.context import SHARE
+from hymem.context import Part
 from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
 from hymem.keys import windows
 from hymem.llm.waits import somebody_waits
-from hymem.passages import Item, with_text
+from hymem.passages import Item, best_first, with_text
 from hymem.query import Query
 from hymem.redact import brief
 from hymem.stores.base import AskedTokens, Candidates, Store
@@ -44,6 +44,11 @@ LINE_OVERHEAD = 8
 # being relevant are divided by its tokens to this power. Chosen on the development collections
 # (0 to 1.3 tried).
 LENGTH_PENALTY = 1.0
+# How much less the further passages of a long text count than its best one, as log-odds, and each
+# than the one before: a good text is better read whole, but not if it is endless. Chosen on the
+# development collections (0.7 to 3 tried, and 0 to 1.5).
+FURTHER = 1.5
+FURTHER_STEP = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,10 @@ class Retrieval:
     ``hits``: best first. ``confidence``: the probability, 0 to 1, that memory holds anything on the
     question; ``found``: whether that is likely enough. ``sufficient``: the probability that the
     best few hits hold all that the question needs. ``query_vector``: ``float32[dim]``, or ``None``
-    when the encoder could not be reached. ``worth``: of the lines of a block, how likely each holds
-    something that is needed, relative to the best; empty for a search. ``told``: of such lines that
-    are turns, the id of the unit that tells it best, if any does.
+    when the encoder could not be reached. Of a block, and empty for a search: ``parts``, the
+    passages of the hits in the order in which they are worth their length; ``worth``, how likely
+    each holds something that is needed, relative to the best; ``told``, of hits that are turns the
+    id of the unit that tells it best, if any does.
     """
 
     hits: tuple[Hit, ...]
@@ -63,6 +69,7 @@ class Retrieval:
     found: bool
     sufficient: float
     query_vector: NDArray[np.float32] | None
+    parts: tuple[Part, ...] = ()
     worth: tuple[float, ...] = ()
     told: Mapping[int, int] = field(default_factory=dict)
 
@@ -148,24 +155,28 @@ class Retriever:
         ranked = self._rank(query, CANDIDATES, RADIUS)
         found, items = ranked.found, ranked.items
         worth = ranking.around(ranked.scores, items) if passages else ranked.scores
-        length = np.log(found.passage_tokens[items.rows] + LINE_OVERHEAD)
-        shown = np.minimum(found.tokens, np.maximum(found.passage_tokens, tokens // SHARE))
+        lengths = found.passage_tokens[items.rows]
         spent, fitting = 0, []
-        for one in _choose(ranked, worth - LENGTH_PENALTY * length, _kind(query)):
+        for one in _choose(ranked, worth - _penalty(lengths), _kind(query)):
             fitting.append(one)
-            spent += int(shown[one.row])
+            spent += int(found.passage_tokens[one.row])
             if spent > tokens:
                 break
-        odds = np.exp(worth - worth.max(initial=-np.inf))
-        relative = {int(found.ids[one.row]): float(odds[one.at]) for one in fitting}
         retrieval = ranked.retrieval(self._hits(query, ranked.found, fitting))
+        value = {one.id: float(worth[one.at]) for one in fitting}
+        parts = _parts(retrieval.hits, [value[hit.id] for hit in retrieval.hits], tokens)
+        odds = np.exp([odds - worth.max(initial=-np.inf) for odds, _ in parts])
         told = {
             one.id: int(found.ids[unit])
             for one in fitting
             if one.kind == "turn" and (unit := int(items.unit[one.at])) >= 0
         }
-        worth_of = tuple(relative[hit.id] for hit in retrieval.hits)
-        return replace(retrieval, worth=worth_of, told=told)
+        return replace(
+            retrieval,
+            parts=tuple(part for _, part in parts),
+            worth=tuple(odds.tolist()),
+            told=told,
+        )
 
     def _rank(self, query: Query, candidates: int, radius: int) -> _Ranked:
         from hymem import ranking
@@ -255,6 +266,41 @@ class Retriever:
             hits[unit.id] = unit_hit(unit, chances[unit.id])
         ordered = [hits[one.id] for one in chosen if one.id in hits]
         return as_known(self.store, query, ordered)
+
+
+def _penalty(tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What texts of so many tokens must be better by than others to come before them."""
+    import numpy as np
+
+    penalty: NDArray[np.float64] = LENGTH_PENALTY * np.log(tokens + LINE_OVERHEAD)
+    return penalty
+
+
+def _parts(hits: Sequence[Hit], worth: Sequence[float], tokens: int) -> list[tuple[float, Part]]:
+    """The passages of ``hits`` with what each is worth, those first that are worth their length
+    most; of each hit the best first, and no more than ``tokens`` hold. ``worth`` is that of the
+    hits."""
+    import numpy as np
+
+    odds: list[float] = []
+    lengths: list[int] = []
+    parts: list[Part] = []
+    for place, hit in enumerate(hits):
+        spent = 0
+        for later, number in enumerate(best_first(hit)):
+            length = hit.passages[number].tokens if hit.passages else hit.tokens
+            less = FURTHER + FURTHER_STEP * (later - 1) if later else 0.0
+            odds.append(worth[place] - less)
+            lengths.append(length)
+            parts.append((place, number))
+            spent += length
+            if spent > tokens:
+                break
+    value = np.array(odds) - _penalty(np.array(lengths, np.int64))
+    for at in range(1, len(parts)):
+        if parts[at][0] == parts[at - 1][0]:  # of one hit in their order
+            value[at] = min(value[at], value[at - 1])
+    return [(odds[at], parts[at]) for at in np.argsort(-value, kind="stable").tolist()]
 
 
 def unit_hit(unit: Unit, score: float) -> Hit:

@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hymem import HyMem, tokens
+import pytest
+
+from hymem import Context, HyMem, tokens
+from hymem.tokens import count_tokens
 
 LOG = " ".join(f"error {i} at line {7 * i} in module foo{i % 50} of server" for i in range(1500))
 
@@ -71,6 +74,57 @@ def test_what_a_long_message_says_somewhere_is_found_and_shown() -> None:
         assert filler[299] in longer.text
         answer = memory.ask("Where does the spare key hang?", user_id="u")
         assert "barometer" in answer.text
+
+
+TOPICS = ("the boat", "a server", "my garden", "the piano", "our journey", "his exam")
+
+
+def essays() -> HyMem:
+    """Long messages, each of some ten passages of 128 tokens, and short ones between them."""
+    memory = HyMem(":memory:", llm=None, background=False)
+    memory.add(
+        [
+            {"role": "user", "content": text, "session_id": str(number)}
+            for number, topic in enumerate(
+                [f"{topic}, part {n}," for n in range(5) for topic in TOPICS]
+            )
+            for text in (
+                " ".join(
+                    f"About {topic} there is this to say on day {day}, which is number {day * 7}."
+                    for day in range(40 + number)
+                ),
+                f"So much for {topic}.",
+            )
+        ],
+        user_id="u",
+    )
+    return memory
+
+
+def held_in(block: Context, others: Context) -> bool:
+    """Whether a block holds all pieces of text that another one holds."""
+    texts = {hit.id: hit.text for hit in block.evidence}
+    return all(
+        piece in texts.get(hit.id, "")
+        for hit in others.evidence
+        for piece in hit.text.strip("… ").split(" … ")
+    )
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("text", ["What is there to say about my garden?", "thanks!"])
+def test_a_larger_block_holds_all_that_smaller_ones_held_and_is_full(
+    text: str, adaptive: bool
+) -> None:
+    before = None
+    with essays() as memory:
+        for budget in range(20, 2_400, 47):
+            block = memory.recall(text, user_id="u", max_tokens=budget, adaptive=adaptive)
+            assert block.tokens == count_tokens(block.text) <= budget
+            if not adaptive:
+                assert block.tokens > budget - 30  # less than one sentence
+            assert before is None or held_in(block, before)
+            before = block
 
 
 def test_a_long_message_that_is_updated_is_cut_anew() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from datetime import datetime
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 
 from hymem.context import CLOSE, OPEN, render
 from hymem.keys import turn_keys
-from hymem.passages import PASSAGE_CHARACTERS, PASSAGE_TOKENS, cut, excerpt
+from hymem.passages import PASSAGE_CHARACTERS, PASSAGE_TOKENS, best_first, cut, excerpt
 from hymem.tokens import count_many, count_tokens
-from hymem.types import Hit, Passage
+from hymem.types import Hit, Passage, Turn
 
 CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("ab .?!\n。猫")
 TEXTS = st.text(CHARACTERS, max_size=600) | st.lists(
@@ -136,6 +138,10 @@ def test_an_excerpt_is_of_the_best_passages_marked_as_cut() -> None:
     assert not excerpt(hit, 0).passages
 
 
+def by_id(items: Iterable[Hit | Turn]) -> dict[int, Hit | Turn]:
+    return {item.id: item for item in items}
+
+
 HITS = st.lists(
     st.tuples(st.integers(1, 30), st.lists(st.integers(0, 29), max_size=4, unique=True)),
     min_size=1,
@@ -143,23 +149,26 @@ HITS = st.lists(
 )
 
 
-@given(HITS, st.integers(0, 400), st.integers(0, 400), st.integers(0, 2))
+@given(HITS, st.integers(0, 400), st.integers(0, 400), st.randoms())
 def test_blocks_with_long_texts_keep_the_budget_and_only_grow(
-    sizes: list[tuple[int, list[int]]], one: int, other: int, whole: int
+    sizes: list[tuple[int, list[int]]], one: int, other: int, dice: Random
 ) -> None:
     hits = [
         long_hit(id, STEPS[:size], tuple(place for place in best if place < size))
         for id, (size, best) in enumerate(sizes, 1)
     ]
-    less, more = (render(hits, budget, whole=whole) for budget in sorted((one, other)))
-    for block, budget in ((less, min(one, other)), (more, max(one, other))):
-        assert block.tokens == count_tokens(block.text) <= budget
-        assert block.complete == ([*block.used] == hits)
-    shown = {item.id: item.text for item in more.used}
-    for item in less.used:
-        for piece in re.split(r"\s?…\s?", item.text):
-            assert piece in shown[item.id]
-    assert [item.id for item in more.used][: len(less.used)] == [item.id for item in less.used]
+    order = [(place, number) for place, hit in enumerate(hits) for number in best_first(hit)]
+    dice.shuffle(order)
+    for parts in (order, None):
+        less, more = (render(hits, budget, order=parts) for budget in sorted((one, other)))
+        for block, budget in ((less, min(one, other)), (more, max(one, other))):
+            assert block.tokens == count_tokens(block.text) <= budget
+            assert block.complete == ({item.id: item for item in block.used} == by_id(hits))
+        shown = by_id(more.used)
+        for item in less.used:
+            for piece in re.split(r"\s?…\s?", item.text):
+                assert piece in shown[item.id].text
+        assert [item.id for item in more.used][: len(less.used)] == [item.id for item in less.used]
 
 
 def test_a_long_text_leaves_room_for_others_and_takes_what_is_left() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from talk import SCOPE, TALK, add_unit, encoder, new_store
 
 from hymem import HyMem
-from hymem.context import ELLIPSIS
 from hymem.offline import OfflineExtractor
+from hymem.passages import ELLIPSIS
 from hymem.query import Query
 from hymem.recall import NOT_FOUND_NOTE, raw_context, recall
 from hymem.retrieve import Retriever
