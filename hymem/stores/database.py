@@ -169,7 +169,7 @@ class Database:
     def log_bytes(self) -> int:
         """Length of the write-ahead log."""
         try:
-            return os.path.getsize(f"{self.path}-wal")
+            return os.path.getsize(f"{os.path.realpath(self.path)}-wal")
         except FileNotFoundError:
             return 0
 

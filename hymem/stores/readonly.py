@@ -16,6 +16,7 @@ from hymem.errors import StoreError
 
 def can_write(path: str) -> bool:
     """Whether this process may write the file and lay a log beside it."""
+    path = os.path.realpath(path)  # SQLite lays it beside the file itself, not beside a link to it
     beside = [f"{path}-wal", f"{path}-shm"]
     return _writable(path) and (
         _writable(os.path.dirname(path)) or all(_writable(one) for one in beside)
@@ -34,6 +35,7 @@ def address(path: str) -> str:
     """The URI by which SQLite opens the file for reading. Raises ``StoreError`` for one whose log
     cannot be read without writing. Without a log the connection must not be kept: it would not
     see what somebody who can write does to the file later."""
+    path = os.path.realpath(path)
     uri = f"{Path(path).as_uri()}?mode=ro"
     log, shared = _size(f"{path}-wal"), os.path.exists(f"{path}-shm")
     if log and not shared and not _writable(os.path.dirname(path)):

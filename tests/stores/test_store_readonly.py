@@ -190,3 +190,16 @@ def test_a_sweep_that_is_owed_waits_for_who_can_write(
     with HyMem(tmp_path / "chat.db", llm=None) as memory:
         assert memory._store._kept_up is None  # type: ignore[attr-defined]
         assert memory.search("boats", **WHO)
+
+
+def test_a_link_in_a_folder_that_cannot_be_written_leads_to_a_file_that_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("links", "files"):
+        (tmp_path / name).mkdir()
+    make(tmp_path / "files" / "chat.db")
+    (tmp_path / "links" / "chat.db").symlink_to(tmp_path / "files" / "chat.db")
+    monkeypatch.setattr("hymem.stores.readonly._writable", lambda path: "links" not in path)
+    with HyMem(tmp_path / "links" / "chat.db", llm=None) as memory:
+        assert memory.add("I sail.", **WHO)
+        assert memory._store._db.log_bytes() > 0  # type: ignore[attr-defined]
