@@ -18,7 +18,6 @@ import torch
 from tokenizers import Tokenizer
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-NAME = "all-MiniLM-L6-v2"
 DIM = 384
 
 

@@ -16,7 +16,7 @@ tokens] and `readout.l` [dim, tokens].
 
 What NIR cannot express is refused, or left to the host:
 
-- ternary and dual-threshold spikes (two thresholds on one potential) and soft reset: refused, so
+- ternary spikes (two thresholds on one potential) and soft reset: refused, so
   the packaged weights are. Train with `neuron = { kind = "binary", reset = "hard" }`;
 - an initial potential other than 0: refused;
 - the sentence gate of a block, a product of two signals: refused unless `context.weight` is zero;

@@ -1,4 +1,4 @@
-"""The equations of spiking neurons: LIF and IF, binary, ternary and dual-threshold.
+"""The equations of spiking neurons: LIF and IF, binary and ternary.
 
 Every neuron is an instance of one recurrence (docs/methods.md, neurons), per time step t and with
 the input current c, leak λ, firing threshold θ and quantum q (what a spike subtracts)::
@@ -6,7 +6,6 @@ the input current c, leak λ, firing threshold θ and quantum q (what a spike su
     u_t = λ v_{t-1} + c_t                     pre-reset potential, v_0 = initial
     s_t = 1[u_t ≥ θ]                          binary
     s_t = 1[u_t ≥ θ] − 1[u_t ≤ −θ]            ternary (arXiv 2312.06372)
-    s_t = 1[u_t ≥ θ] − 1[u_t ≤ −θ, n_t > 0]   dual threshold, n_t = spikes so far (arXiv 2506.01968)
     v_t = u_t − q s_t                         soft reset
     v_t = u_t (1 − |s_t|)                     hard reset
 
@@ -14,7 +13,7 @@ the input current c, leak λ, firing threshold θ and quantum q (what a spike su
 
     g(x)  = a σ(a x) (1 − σ(a x))
     ds/du = g(u − θ)                          binary
-    ds/du = g(u − θ) + g(−u − θ)              ternary and dual threshold
+    ds/du = g(u − θ) + g(−u − θ)              ternary
 
 Eligibility (arXiv 2410.11488): how much the firing rate moves if the current is shifted by the
 same amount at every step::
@@ -31,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -39,7 +38,7 @@ from torch import Tensor
 from snn_encoder.network.fusion import Fused
 
 Reset = Literal["soft", "soft_detached", "hard"]
-Kind = Literal["binary", "ternary", "dual"]
+Kind = Literal["binary", "ternary"]
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,15 @@ class NeuronConfig:
     slope: float = 4.0
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind) or self.reset not in get_args(Reset):
+            raise ValueError(
+                f"a neuron is of the kind {' or '.join(get_args(Kind))}, its reset "
+                f"{' or '.join(get_args(Reset))}; got {self.kind!r} and {self.reset!r}."
+            )
         if not 0.0 < self.leak <= 1.0:
             raise ValueError(f"leak must lie in (0, 1], got {self.leak}.")
         if self.threshold <= 0 or self.quantum <= 0 or self.slope <= 0:
             raise ValueError("threshold, quantum and slope must be positive.")
-        if self.kind == "dual" and self.reset == "hard":
-            raise ValueError("the dual-threshold neuron needs a soft reset.")
 
 
 def surrogate(x: Tensor, slope: float) -> Tensor:
@@ -112,7 +114,6 @@ class State:
         f: du/dc for a shift of the current at every step.
         rate, eligibility: running means over the steps so far.
         f_leak, leak_eligibility: the same pair for a shift of λ (None for a fixed leak).
-        net: spikes so far, signed (dual threshold only).
         t: steps so far.
         snapshots: t to copies of (rate, eligibility, leak_eligibility).
     """
@@ -123,32 +124,25 @@ class State:
     eligibility: Tensor | None = None
     f_leak: Tensor | None = None
     leak_eligibility: Tensor | None = None
-    net: Tensor | None = None
     t: int = 0
     snapshots: dict[int, tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=dict)
 
 
-def fire(u: Tensor, net: Tensor | None, config: NeuronConfig, spike: Fire) -> tuple[Tensor, Tensor]:
-    """Return (s_t, |s_t|) for the pre-reset potential u; `net` is for the dual threshold."""
+def fire(u: Tensor, config: NeuronConfig, spike: Fire) -> tuple[Tensor, Tensor]:
+    """Return (s_t, |s_t|) for the pre-reset potential u."""
     spikes = spike(u - config.threshold, config.slope)
     if config.kind == "binary":
         return spikes, spikes
     negative = spike(-u - config.threshold, config.slope)
-    if config.kind == "dual":
-        assert net is not None
-        negative = negative * (net > 0)
     return spikes - negative, spikes + negative
 
 
-def slopes(u: Tensor, net: Tensor | None, config: NeuronConfig) -> tuple[Tensor, Tensor]:
+def slopes(u: Tensor, config: NeuronConfig) -> tuple[Tensor, Tensor]:
     """Return (ds/du, d|s|/du), the surrogate derivatives at the pre-reset potential."""
     positive = surrogate(u - config.threshold, config.slope)
     if config.kind == "binary":
         return positive, positive
     negative = surrogate(-u - config.threshold, config.slope)
-    if config.kind == "dual":
-        assert net is not None
-        negative = negative * (net > 0)
     return positive + negative, positive - negative
 
 
@@ -171,12 +165,10 @@ def carry(u: Tensor, size: Tensor, slope: tuple[Tensor, Tensor], config: NeuronC
 def step(
     state: State, current: Tensor, leak: float | Tensor, config: NeuronConfig, spike: Fire
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Advance v, net and t by one step in place; return (s_t, |s_t|, u_t)."""
+    """Advance v and t by one step in place; return (s_t, |s_t|, u_t)."""
     u = leak * state.v + current
-    s, size = fire(u, state.net, config, spike)
+    s, size = fire(u, config, spike)
     state.v = reset(u, s, size, config)
-    if state.net is not None:
-        state.net = state.net + s.detach()
     state.t += 1
     return s, size, u
 
@@ -184,14 +176,14 @@ def step(
 def accumulate(
     state: State,
     spikes: tuple[Tensor, Tensor, Tensor],
-    before: tuple[Tensor, Tensor | None],
+    before: Tensor,
     leak: float | Tensor,
     config: NeuronConfig,
 ) -> None:
-    """Update the running rate and eligibilities after a step; `before` is (v, net) before it."""
+    """Update the running rate and eligibilities after a step; `before` is v before it."""
     s, size, u = spikes
     t = state.t
-    slope = slopes(u, before[1], config)
+    slope = slopes(u, config)
     passed = leak * carry(u, size, slope, config)
     f = torch.ones_like(u) if state.f is None else state.f
     gain = f * slope[0]
@@ -202,7 +194,7 @@ def accumulate(
         state.eligibility = state.eligibility + (gain - state.eligibility) / t
     state.f = 1 + passed * f
     if isinstance(leak, Tensor):
-        f_leak = before[0] + (0 if state.f_leak is None else state.f_leak)
+        f_leak = before + (0 if state.f_leak is None else state.f_leak)
         gain = f_leak * slope[0]
         old = state.leak_eligibility
         state.leak_eligibility = gain if old is None else old + (gain - old) / t
@@ -222,7 +214,7 @@ def simulate(
     """Return the spikes of currents [T, ...]; `state` is advanced in place."""
     out = []
     for current in currents.unbind(0):
-        before = (state.v, state.net)
+        before = state.v
         spikes = step(state, current, leak, config, spike)
         if eligible:
             accumulate(state, spikes, before, leak, config)

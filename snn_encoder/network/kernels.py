@@ -92,8 +92,7 @@ def serves(config: NeuronConfig, steps: int) -> bool:
     Args:
         steps: how many the state has seen once the call ends.
     """
-    kind = config.kind in ("binary", "ternary") and config.reset in ("soft", "soft_detached")
-    return kind and not config.learn_leak and steps <= MAX_STEPS
+    return config.reset != "hard" and not config.learn_leak and steps <= MAX_STEPS
 
 
 def simulate(

@@ -15,7 +15,7 @@ Everything between the table and the read-out is spikes; no real-valued path goe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -58,9 +58,6 @@ class ModelConfig:
         values = dict(values)
         neuron = NeuronConfig(**values.pop("neuron", {}))
         return cls(blocks=tuple(values.pop("blocks", ())), neuron=neuron, **values)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Affine(nn.Linear):

@@ -71,8 +71,7 @@ class Neuron(nn.Module):
         v = torch.full_like(current, self.config.initial)
         if self.training and self.config.perturbation:
             v = v + torch.empty_like(v).uniform_(-1, 1) * self.config.perturbation
-        net = torch.zeros_like(current) if self.config.kind == "dual" else None
-        return State(v=v, net=net)
+        return State(v=v)
 
     def run(
         self,

@@ -224,10 +224,11 @@ class Trainer:
         """Return the weighted terms of one batch; those of `losses.TERMS` a snapshot each."""
         weights, vectors = stage.weights, student.output.vectors
         out: Terms = {}
-        for name, term in losses.TERMS.items():
-            if name in weights:
-                each = [weights[name] * term(z, y) / len(vectors) for z in vectors]
-                out[name] = torch.stack(each).sum()
+        for z in vectors:
+            for name, term in losses.TERMS.items():
+                if name in weights:
+                    value = weights[name] * term(z, y) / len(vectors)
+                    out[name] = out.get(name, z.new_zeros(())) + value
         firing = losses.firing(student.output.firing, stage.firing)
         out["firing"] = weights.get("firing", 20.0) * firing
         return out

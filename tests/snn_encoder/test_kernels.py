@@ -129,7 +129,7 @@ def test_encoder_trains_through_the_kernel(
 def test_kernel_leaves_cpus_gradients_and_other_neurons_alone(kernels: ModuleType) -> None:
     with torch.no_grad():
         assert not neurons.in_kernels_reach(torch.zeros(2, 3))
-    others: list[dict[str, Any]] = [{"reset": "hard"}, {"kind": "dual"}, {"learn_leak": True}]
+    others: list[dict[str, Any]] = [{"reset": "hard"}, {"learn_leak": True}]
     for config in others:
         assert not kernels.serves(NeuronConfig(**config), 8)
     assert kernels.serves(NeuronConfig(), 8)
