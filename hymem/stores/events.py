@@ -74,15 +74,15 @@ class Events(Items):
                 values.append(self._scope_id(connection, scope) or -1)
             first = connection.execute(
                 # By id alone SQLite would walk past every finished event.
-                f"SELECT scope, attempts > 0, id FROM events INDEXED BY events_open WHERE {where}"
+                f"SELECT scope, attempts = 0, id FROM events INDEXED BY events_open WHERE {where}"
                 " ORDER BY attempts > 0, id LIMIT 1",
                 values,
             ).fetchone()
             if first is None:
                 return None
-            scope_id, tried, event_id = first
+            scope_id, fresh, event_id = first
             ids = [(event_id,)]
-            if not tried:
+            if fresh:
                 ids = connection.execute(
                     f"SELECT id FROM events WHERE {_OPEN} AND scope = ? AND attempts = 0"
                     " ORDER BY id LIMIT ?",

@@ -305,6 +305,8 @@ class Items(Core):
         columns = TURN_COLUMNS if kind == "turn" else UNIT_COLUMNS
         query = f"SELECT {columns} {FROM_ITEMS} WHERE i.id = ?"
         rows = connection.execute(query, (item_id,)).fetchall()
+        if not rows:
+            raise damaged(f"memory {item_id}", "session")
         return turn_from_row(rows[0]) if kind == "turn" else units_from_rows(connection, rows)[0]
 
     def _by_id(

@@ -14,13 +14,14 @@ from crafted import (
     OF_ALL,
     TABLES,
     USES,
+    Encoder,
     copied,
     crafted_cell,
     make,
     opened,
 )
 
-from hymem import HyMemError, StoreError
+from hymem import HyMem, HyMemError, StoreError, reembed
 
 SECONDS = 40.0  # for some fifty calls, which take five on an idle machine at the most
 
@@ -99,11 +100,41 @@ def check_cell(base: Path, folder: Path, cell: tuple[str, str, str], every: bool
     assert others == [], others
 
 
-@pytest.mark.parametrize("cell", CELLS[:: len(CELLS) // 40], ids=" ".join)
+SAMPLE = [
+    *CELLS[:: len(CELLS) // 40],
+    ("events", "attempts", "null"),
+    ("events", "attempts", "below zero"),
+]
+
+
+@pytest.mark.parametrize("cell", SAMPLE, ids=" ".join)
 def test_a_value_of_a_type_that_hymem_never_writes_harms_its_scope_alone(
     base: Path, tmp_path: Path, cell: tuple[str, str, str]
 ) -> None:
     check_cell(base, tmp_path, cell, every=True)
+
+
+class OtherEncoder(Encoder):
+    name = "other"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        ("items", "session", "huge"),
+        ("items", "text", "no UTF-8"),
+        ("items", "kind", "null"),
+        ("scopes", "user_id", "bytes"),
+    ],
+    ids=" ".join,
+)
+def test_a_damaged_memory_keeps_no_other_from_new_vectors(
+    base: Path, tmp_path: Path, cell: tuple[str, str, str]
+) -> None:
+    path = copied(base, tmp_path, crafted_cell(*cell, every=True))
+    reembed(path, OtherEncoder())
+    with HyMem(path, llm=None, encoder=OtherEncoder(), background=False) as memory:
+        assert memory.search("a red kettle", user_id="ben")
 
 
 @pytest.mark.slow
