@@ -13,6 +13,8 @@ from openai_server import OpenAIServer
 import hymem
 import snn_encoder
 from hymem import cli
+from snn_encoder.recipe import load_recipe
+from snn_encoder.train.trainer import Trainer
 from tools import command_line
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +93,12 @@ def test_what_a_page_names_exists(page: Path) -> None:
         if command.startswith("python -m snn_encoder") or words[0] == "hymem-eval":
             for option in re.findall(r" (--[a-z-]+)", command):
                 assert f" {option}" in known or f"[{option}" in known, command
+
+
+def test_the_recipe_that_is_shown_can_be_trained(tmp_path: Path) -> None:
+    (recipe,) = blocks(DOCS / "guides" / "encoder.md", "toml")
+    (tmp_path / "own.toml").write_text(recipe)
+    Trainer(load_recipe(str(tmp_path / "own.toml")), tmp_path)
 
 
 def test_the_page_of_commands_is_what_they_print() -> None:
