@@ -65,9 +65,10 @@ class Ledger(Core):
             # Negative numbers, which version 0.1 wrote if an endpoint said so, lift no cap. Sums
             # that pass SQLite's integers would raise, and rows that are damaged do not count.
             rows = connection.execute(
-                "SELECT c.scope, date(c.at, 'unixepoch') AS day, c.stage,"
-                f" c.tier, c.model, count(*), {_tokens('input')}, {_tokens('output')},"
-                f" {_tokens('cached')}, sum(max(c.usd, 0)), sum(c.seconds), max(c.estimated)"
+                "SELECT c.scope, date(c.at, 'unixepoch') AS day, CAST(c.stage AS BLOB),"
+                f" CAST(c.tier AS BLOB), CAST(c.model AS BLOB), count(*), {_tokens('input')},"
+                f" {_tokens('output')}, {_tokens('cached')}, sum(max(c.usd, 0)), sum(c.seconds),"
+                " max(CAST(c.estimated AS INTEGER))"
                 " FROM costs c"
                 f" WHERE {where} AND {_SOUND}"
                 " GROUP BY c.scope, day, c.stage, c.tier, c.model, c.usd IS NULL"
@@ -79,7 +80,7 @@ class Ledger(Core):
 
 
 def _tokens(which: str) -> str:
-    return f"sum(min(max(CAST(c.{which}_tokens AS INTEGER), 0), {1 << 40}))"
+    return f"sum(min(max(ifnull(CAST(c.{which}_tokens AS INTEGER), 0), 0), {1 << 40}))"
 
 
 def _at(value: datetime | float | None) -> float:
@@ -89,7 +90,9 @@ def _at(value: datetime | float | None) -> float:
 
 
 def _summary(scope: Scope | None, row: Sequence[Any]) -> Mapping[str, Any]:
-    day, stage, tier, model, calls, read, written, cached, usd, spent, est = row
+    day, *names, calls, read, written, cached, usd, spent, est = row
+    # A name that is not UTF-8 must not keep the other rows from being read.
+    stage, tier, model = (name.decode("utf-8", "replace") for name in names)
     return {
         "scope": scope,
         "day": day,

@@ -104,6 +104,8 @@ SAMPLE = [
     *CELLS[:: len(CELLS) // 40],
     ("events", "attempts", "null"),
     ("events", "attempts", "below zero"),
+    ("costs", "stage", "no UTF-8"),
+    ("costs", "input_tokens", "null"),
 ]
 
 
