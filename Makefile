@@ -7,7 +7,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test check lint types unit test-slow test-data docs commands data eval-data eval dist clean
+.PHONY: demo test check lint types unit test-slow test-data docs plots commands data eval-data eval dist clean
 
 $(VENV)/base.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,8 +54,12 @@ test-data: $(VENV)/test.stamp $(VENV)/evals.stamp
 	$(PY) -m pytest -m data
 
 # Strict: a link or a name that leads nowhere fails.
-docs: $(VENV)/docs.stamp
+docs: plots
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+# The plots of docs/measured.md, from the committed result files.
+plots: $(VENV)/docs.stamp
+	$(PY) -m tools.plots
 
 # The page of commands, from what each of them prints for --help.
 commands: $(VENV)/test.stamp
