@@ -37,8 +37,9 @@ from hymem.types import Encoder, Scope
 
 Floats = NDArray[np.float64]
 
-LATE = ("dense", "late", "late_window", "coverage", "named", "time")
-PLAIN = ("dense", "coverage", "coverage_window", "named", "time")
+LATE = ("dense", "late", "late_window")
+LATE_NAMED = (*LATE, "session_late", "named")
+PLAIN = ("dense", "coverage", "coverage_window", "named")
 # What may be known of a question's best matches: without token codes, with words or vectors alone.
 MEASURED = ("late+dense+coverage", "dense+coverage", "late+dense", "dense", "coverage")
 # Too few of the questions name a date to fit its weight: enough to decide between near matches,
@@ -60,7 +61,7 @@ OWN_FOUND = 0.985
 # hold as well.
 KEPT = 0.98
 BUDGET = 1000
-EXPENDABLE = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15)
+EXPENDABLE = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.1)
 Opened = tuple[Memory, HyMemMemory]
 
 
@@ -111,9 +112,7 @@ def calibrated(
             ]
             for name, part in opened.items()
         }
-        values["LATE"] = fit(examples, LATE) | {"time": TIME}
-        plain = {name: [one.without_late() for one in part] for name, part in examples.items()}
-        values["PLAIN"] = fit(plain, PLAIN) | {"time": TIME}
+        values |= fit_scores(examples)
         _note("found")
         values |= fit_found(ask_everyone(opened, encoder, sizes))
     with constants(**values):
@@ -123,6 +122,18 @@ def calibrated(
         _note("adaptive")
         values |= fit_expendable(opened)
     return values
+
+
+def fit_scores(examples: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
+    """The weights of relevance, each model's on the questions that it is for."""
+    named = {name: [one for one in part if one.named] for name, part in examples.items()}
+    others = {name: [one for one in part if not one.named] for name, part in examples.items()}
+    plain = {name: [one.without_late() for one in part] for name, part in examples.items()}
+    return {
+        "LATE": fit(others, LATE) | {"time": TIME},
+        "LATE_NAMED": fit(named, LATE_NAMED) | {"time": TIME},
+        "PLAIN": fit(plain, PLAIN) | {"time": TIME},
+    }
 
 
 def chance(opened: Mapping[str, Sequence[Opened]]) -> dict[str, float]:
@@ -217,13 +228,24 @@ def fit_found(asked: Sequence[Asked]) -> dict[str, Any]:
     values["FOUND_AT"] = float(np.quantile(chances[own], 1 - OWN_FOUND))
     kept = np.mean(chances[~own] < values["FOUND_AT"])
     _note(f"found: of {len(asked)} questions, foreign ones declined {kept:.3f}")
+    named = np.array([bool(one.presence["named"]) for one in asked])
     for size in (*SIZES, 10**9):
         here = np.array([size / 3.2 < one.turns <= size * 3.2 for one in asked])
+        told = [
+            f"{group}: {_share(accepted, here & mask)}"
+            for group, mask, accepted in (
+                ("own", own, chances >= values["FOUND_AT"]),
+                ("foreign", ~own, chances < values["FOUND_AT"]),
+                ("foreign that name who speaks here", ~own & named, chances < values["FOUND_AT"]),
+            )
+        ]
         if here.any():
-            declined = np.mean(chances[here & ~own] < values["FOUND_AT"])
-            accepted = np.mean(chances[here & own] >= values["FOUND_AT"])
-            _note(f"  about {size} turns: own {accepted:.3f}, foreign {declined:.3f}")
+            _note(f"  about {size} turns: " + ", ".join(told))
     return values
+
+
+def _share(right: NDArray[np.bool_], among: NDArray[np.bool_]) -> str:
+    return f"{right[among].mean():.3f}" if among.any() else "none"
 
 
 # -- what is evidence, and what suffices ---------------------------------------------------------
@@ -303,7 +325,8 @@ _ABOUT = {
     "DENSE_MEAN": "What an unrelated turn has by chance: mean and spread of its cosine to a "
     "question, and the\n# mean of late interaction; with the default encoder.",
     "LATE": "Log-odds that a turn holds part of the answer, against the other turns: for encoders "
-    "with token\n# codes, and for those without.",
+    "with token\n# codes, where the question names nobody who speaks, and where it does; and for "
+    "other encoders.",
     "FOUND": "Log-odds that memory holds anything on the question, by what is measured; and the "
     "probability\n# from which on that counts as found: {own:.1%} of own questions reach it.",
     "RELEVANT": "Log-odds that a turn is evidence, from its share of the scores and whether "
@@ -311,6 +334,14 @@ _ABOUT = {
     "SUFFICIENT": "Log-odds that the best few turns hold all the evidence; below the probability "
     "GATE, which is set\n# and not fitted, the deep tier is asked.",
     "EXPENDABLE": "Share of the evidence expected in a full block that an adaptive one leaves out.",
+    "NEWER": "Chosen by hand on the development collections. In a search the newer of those "
+    "within\n# NEWER_WITHIN of the best gain up to NEWER as log-odds; so much of it where the "
+    "question does not\n# ask for now.",
+    "STEP": "In a block a turn counts as much as one beside it, less STEP for each step away (1 "
+    "to 3 tried);\n# odds are divided by a text's tokens to the power LENGTH_PENALTY (0 to 1.3 "
+    "tried); the further\n# passages of a long text count FURTHER less, and each FURTHER_STEP less "
+    "than the one before: a good\n# text is better read whole, but not if it is endless (0.7 to 3 "
+    "and 0 to 1.5 tried).",
 }
 
 
@@ -328,8 +359,10 @@ def source(
         encoder=encoder.version,
         collections=lines,
     )
-    order = ["DENSE_MEAN", "DENSE_SPREAD", "LATE_MEAN", "LATE", "PLAIN", "FOUND"]
-    order += ["FOUND_AT", "RELEVANT", "SUFFICIENT", "GATE", "EXPENDABLE"]
+    order = ["DENSE_MEAN", "DENSE_SPREAD", "LATE_MEAN", "LATE", "LATE_NAMED", "PLAIN"]
+    order += ["FOUND", "FOUND_AT", "RELEVANT", "SUFFICIENT", "GATE", "EXPENDABLE"]
+    order += ["NEWER", "NEWER_WITHIN", "NEWER_OTHERWISE"]
+    order += ["STEP", "LENGTH_PENALTY", "FURTHER", "FURTHER_STEP"]
     parts = []
     for name in order:
         if name in _ABOUT:

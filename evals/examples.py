@@ -37,10 +37,15 @@ class Example:
     def values(self) -> Floats:
         return self.items.values
 
+    @property
+    def named(self) -> bool:
+        """Whether the question names someone who speaks."""
+        return bool(self.values[:, NAMES.index("named")].any())
+
     def without_late(self) -> Example:
         """As an encoder without token codes would have it."""
         values = self.values.copy()
-        values[:, [NAMES.index("late"), NAMES.index("late_window")]] = 0.0
+        values[:, [place for place, name in enumerate(NAMES) if "late" in name]] = 0.0
         return replace(self, items=replace(self.items, values=values))
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from evals import metrics
 from evals.baselines import RankedSystem, piece_passages, turn_passages
-from evals.calibrate import LATE, PLAIN, TIME, Opened, read
+from evals.calibrate import Opened, fit_scores, read
 from evals.collections import COLLECTIONS, Memory, Question
-from evals.examples import constants, example, fit, loaded
+from evals.examples import constants, example, loaded
 from evals.results import Observation, Row, pivot, row_of
 from evals.systems import HyMemMemory, Recalled
 from evals.systems import Memory as Loaded
@@ -53,9 +53,7 @@ def measure(
         }
         for name, part in opened.items():
             rest = {other: found for other, found in examples.items() if other != name}
-            plain = {other: [one.without_late() for one in found] for other, found in rest.items()}
-            time = {"time": TIME}
-            with constants(LATE=fit(rest, LATE) | time, PLAIN=fit(plain, PLAIN) | time):
+            with constants(**fit_scores(rest)):
                 for memory, hymem in part:
                     yield from observe("hymem", name, memory, hymem)
                     yield from observe("hymem, adaptive", name, memory, Adaptive(hymem))

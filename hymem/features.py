@@ -24,6 +24,8 @@ Ints = NDArray[np.int64]
 SAMPLE = 64
 # What is known from other scopes counts as much as so many turns of this one.
 PRIOR_TURNS = 8
+# A session is judged by its best few turns.
+SESSION_BEST = 3
 # Late interaction varies by tenths.
 LATE_SCALE = 10.0
 # A length in tokens below which texts count as equally short.
@@ -42,6 +44,7 @@ NAMES = (
     "late",
     "late_window",
     "coverage",
+    "session_late",
     "coverage_window",
     "named",
     "time",
@@ -93,6 +96,7 @@ def table(found: Candidates, named: NDArray[np.bool_], nearness: Floats) -> Tabl
     next_to = np.append(keys[-1], 0.0)[near[[0, RADIUS]]]
     columns = [
         *keys,
+        _session_best(keys[1], found.session[rows]),
         np.maximum(keys[-1], next_to.max(axis=0)),
         named[rows],
         np.where(has, np.maximum(nearness[rows], nearness[unit]), nearness[rows]),
@@ -157,6 +161,19 @@ def _best_unit(match: Floats, units: Ints, turns: Ints) -> tuple[Ints, Floats]:
     row[turns[order]] = units[order]  # the last assignment, which is the best, stays
     best[turns[order]] = match[units[order]]
     return row, best
+
+
+def _session_best(values: Floats, session: Ints) -> Floats:
+    """For each item (sorted by session), the mean of the best ``SESSION_BEST`` values of its
+    session; one with fewer is filled up with 0, which is chance."""
+    first = np.flatnonzero(np.append(True, session[1:] != session[:-1]))
+    size = np.diff(np.append(first, len(session)))
+    number = np.repeat(np.arange(len(first)), size)
+    ranked = values[np.lexsort((-values, number))]
+    place = np.arange(len(session)) - np.repeat(first, size)
+    total = np.add.reduceat(np.where(place < SESSION_BEST, ranked, 0.0), first)
+    spread: Floats = (total / SESSION_BEST)[number]
+    return spread
 
 
 def _neighbours(session: Ints, position: Ints) -> Ints:

@@ -15,13 +15,6 @@ from hymem.stores.base import Candidates
 
 Floats = NDArray[np.float64]
 
-# Scores within this much of the best count as equal, and the newer ones are preferred.
-NEWER = 2.5
-# How much less a turn counts for each step away from a better one: what is said around a good match
-# often holds the rest of the answer. Chosen on the development collections (1 to 3 tried).
-STEP = 2.0
-# The probability from which on something counts as found.
-FOUND_AT = calibration.FOUND_AT
 MEASURES = ("late", "dense", "coverage")
 # Ranks that the light tier holds as a rule, and how far down the tail is looked at.
 LIGHT_RANKS = 15
@@ -35,9 +28,16 @@ def scores(items: Table) -> Floats:
 
 def _model(items: Table) -> Mapping[str, float]:
     if items.values[:, NAMES.index("late")].any():
-        return calibration.LATE
+        return calibration.LATE_NAMED if _names_someone(items) else calibration.LATE
     # Without a vector the words in common are all there is, and the same weights order them.
     return calibration.PLAIN
+
+
+def _names_someone(items: Table) -> bool:
+    """Whether the question names someone who speaks: then it is asked of a conversation between
+    people, where it matters who said a thing, and what session it was said in; else it is one's own
+    message."""
+    return bool(items.values[:, NAMES.index("named")].any())
 
 
 def _weights(model: Mapping[str, float]) -> Floats:
@@ -45,24 +45,27 @@ def _weights(model: Mapping[str, float]) -> Floats:
 
 
 def around(scores: Floats, items: Table) -> Floats:
-    """``scores`` with each turn at least as good as a neighbour of it, less ``STEP`` per step."""
+    """``scores`` with each turn at least as good as a neighbour of it, less ``STEP`` per step: what
+    is said around a good match often holds the rest of the answer."""
     best = scores.copy()
     padded = np.append(scores, -np.inf)
     half = len(items.near) // 2
     for at, near in enumerate(items.near):
-        np.maximum(best, padded[near] - STEP * (at % half + 1), out=best)
+        np.maximum(best, padded[near] - calibration.STEP * (at % half + 1), out=best)
     return best
 
 
 def prefer_newer(scores: Floats, times: Floats, share: float) -> Floats:
     """``scores`` with a bonus for the newer ones among the best matches: up to ``NEWER`` times
-    ``share`` for the newest of those within ``NEWER`` of the best. Unknown times (nan) get none."""
-    top = np.flatnonzero((scores >= scores.max() - NEWER) & ~np.isnan(times))
+    ``share`` for the newest of those within ``NEWER_WITHIN`` of the best. Unknown times (nan) get
+    none."""
+    near = scores >= scores.max() - calibration.NEWER_WITHIN
+    top = np.flatnonzero(near & ~np.isnan(times))
     if not share or len(top) < 2:
         return scores
     distinct, rank = np.unique(times[top], return_inverse=True)
     raised = scores.copy()
-    raised[top] += NEWER * share * rank / max(len(distinct) - 1, 1)
+    raised[top] += calibration.NEWER * share * rank / max(len(distinct) - 1, 1)
     return raised
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from hymem import calibration
 from hymem.context import Part
 from hymem.encoders.rows import encode
 from hymem.errors import EncoderError
@@ -40,15 +41,6 @@ CANDIDATES = 96
 RADIUS = 2
 # What it takes to show a line beside its text, in tokens: speaker, and a share of the day's line.
 LINE_OVERHEAD = 8
-# How much a long text must be better than a short one to take its place in the budget: the odds of
-# being relevant are divided by its tokens to this power. Chosen on the development collections
-# (0 to 1.3 tried).
-LENGTH_PENALTY = 1.0
-# How much less the further passages of a long text count than its best one, as log-odds, and each
-# than the one before: a good text is better read whole, but not if it is endless. Chosen on the
-# development collections (0.7 to 3 tried, and 0 to 1.5).
-FURTHER = 1.5
-FURTHER_STEP = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +93,7 @@ class _Ranked:
         return Retrieval(
             tuple(hits),
             self.confidence,
-            self.confidence >= ranking.FOUND_AT,
+            self.confidence >= calibration.FOUND_AT,
             ranking.sufficient(self.chances) if len(self.chances) else 0.0,
             self.vector,
         )
@@ -268,11 +260,16 @@ class Retriever:
         return as_known(self.store, query, ordered)
 
 
+def _less(later: int) -> float:
+    """How much less than its best passage a text's next best counts, and so on."""
+    return calibration.FURTHER + calibration.FURTHER_STEP * (later - 1) if later else 0.0
+
+
 def _penalty(tokens: NDArray[np.int64]) -> NDArray[np.float64]:
     """What texts of so many tokens must be better by than others to come before them."""
     import numpy as np
 
-    penalty: NDArray[np.float64] = LENGTH_PENALTY * np.log(tokens + LINE_OVERHEAD)
+    penalty: NDArray[np.float64] = calibration.LENGTH_PENALTY * np.log(tokens + LINE_OVERHEAD)
     return penalty
 
 
@@ -289,8 +286,7 @@ def _parts(hits: Sequence[Hit], worth: Sequence[float], tokens: int) -> list[tup
         spent = 0
         for later, number in enumerate(best_first(hit)):
             length = hit.passages[number].tokens if hit.passages else hit.tokens
-            less = FURTHER + FURTHER_STEP * (later - 1) if later else 0.0
-            odds.append(worth[place] - less)
+            odds.append(worth[place] - _less(later))
             lengths.append(length)
             parts.append((place, number))
             spent += length

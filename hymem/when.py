@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+from hymem import calibration
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
 _DAY = 86_400.0
 # People are vague about what is long ago: a date is taken to be off by this share of its distance.
 _VAGUENESS = 0.1
-
-# Share for a question about an event that is over: a later account of it may correct the first.
-_OVER = 1 / 3
 
 _ABOUT_THE_PAST = re.compile(
     r"\b(?:initially|originally|at first|used to|formerly|before)\b"
@@ -79,11 +78,11 @@ def nearness(times: NDArray[np.float64], wanted: Sequence[Period]) -> NDArray[np
 def newer_weight(question: str, now: datetime) -> float:
     """How much of the preference for the newer of two equal matches applies: all of it where the
     question asks for what holds now, none where it asks for what held before, or names a time that
-    is over ("last week")."""
+    is over ("last week"). A little of it elsewhere: a later account may correct the first."""
     if _ABOUT_THE_PAST.search(question):
         return 0.0
     today = _midnight(now.toordinal(), now)
     over = any(period.end <= today for period in periods(question, now))
     if over and not _STILL.search(question):
         return 0.0
-    return 1.0 if _ABOUT_NOW.search(question) else _OVER
+    return 1.0 if _ABOUT_NOW.search(question) else calibration.NEWER_OTHERWISE

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem import ranking
+from hymem import calibration, ranking
 from hymem.gate import GateDecision, decide, needed
 from hymem.retrieve import Retrieval
 
@@ -55,8 +55,8 @@ def test_the_newer_of_equal_matches_is_preferred() -> None:
     scores = np.array([0.0, 0.0, -9.0])
     times = np.array([10.0, 20.0, 30.0])
     raised = ranking.prefer_newer(scores, times, 1.0)
-    assert raised.tolist() == [0.0, ranking.NEWER, -9.0]  # the third is no match, however new
-    assert ranking.prefer_newer(scores, times, 0.5)[1] == ranking.NEWER / 2
+    assert raised.tolist() == [0.0, calibration.NEWER, -9.0]  # the third is no match, however new
+    assert ranking.prefer_newer(scores, times, 0.5)[1] == calibration.NEWER / 2
 
 
 def test_no_preference_without_a_share_or_without_times() -> None:
@@ -67,4 +67,4 @@ def test_no_preference_without_a_share_or_without_times() -> None:
 
 def test_items_of_one_time_get_the_same_bonus() -> None:
     raised = ranking.prefer_newer(np.zeros(3), np.array([5.0, 7.0, 7.0]), 1.0)
-    assert raised.tolist() == [0.0, ranking.NEWER, ranking.NEWER]
+    assert raised.tolist() == [0.0, calibration.NEWER, calibration.NEWER]
