@@ -31,12 +31,14 @@ _OFTEN = re.compile(
     rf"\b(?:(?:at least |about |around |almost )?{_TIMES}(?: or {_TIMES})?"
     r" (?:an?|every|each|per) \w+|"
     rf"(?:almost |nearly )?every (?:other |single |\w+ )?(?:{_PERIOD}s?|{_DAY}|morning|afternoon|"
-    rf"evening|weekend)|on (?:weekends|weekdays|{_DAY}s)|daily|weekly|monthly|yearly|annually)\b",
+    rf"evening|weekend)|on (?:weekends|weekdays|{_DAY}s?(?:(?:, | and )(?:on )?{_DAY}s?)*)"
+    rf"(?: (?:before|after) \w+)?|daily|weekly|monthly|yearly|annually)\b",
     re.IGNORECASE,
 )
 _AGE = re.compile(
     rf"(?P<age>{_AMOUNT})(?=[ -](?:years?|months?|weeks?)[ -]old\b| yo\b)|"
-    rf"\bturn(?:ed|s|ing) (?P<turned>{_AMOUNT})",
+    rf"\bturn(?:ed|s|ing) (?P<turned>{_AMOUNT})|"
+    r"(?:\b(?:is|am)|['’](?:m|s)) (?P<bare>\d{1,3})(?= (?:and|but|now|this year)\b| ?[,.!;]| ?$)",
     re.IGNORECASE,
 )
 _LENGTH = (
@@ -111,8 +113,20 @@ def _count(text: str, question: Question) -> str | None:
         for number in _NUMBER.finditer(text)
         if not any(start <= number.start() < end for start, end in taken)
     ]
+    if question.counted and (beside := [one for one in found if _counts(one, text, question)]):
+        found = beside
+    elif question.counted and question.counted not in terms(text):
+        return None
     best = nearest(found, text, question)
     return best[0].strip(" .,") if best else None
+
+
+def _counts(number: re.Match[str], text: str, question: Question) -> bool:
+    """Whether what is to be counted stands right behind the number: "two old dogs"."""
+    if question.counted == "time" and number[0].lower() in ("once", "twice"):
+        return True
+    behind = re.match(r"(?:[ -][\w’'-]+){1,3}", text[number.end() :])
+    return behind is not None and question.counted in terms(behind[0])
 
 
 def nearest(found: Sequence[re.Match[str]], text: str, question: Question) -> re.Match[str] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from hymem.dates.periods import MONTHS
+from hymem.offline.people import RELATION
 
 _UNREAL = re.compile(
     r"\b(?:if|would|could|might|(?-i:may)|want\w*|wish\w*|hop(?:e|ing)|plan\w*|consider\w*|"
@@ -19,10 +20,7 @@ _UNREAL = re.compile(
 )
 _ADVERBS = r"(?: \w+ly| just| now| already| still| both)*"
 _I = rf"\b(?P<me>i|we)(?:['’](?:m|re|ve|d)| am| are| have| had)?{_ADVERBS}"
-_RELATIVE = (
-    r"brother|sister|mother|mom|mum|father|dad|son|daughter|husband|wife|partner|boyfriend|"
-    r"girlfriend|friend|roommate|cousin|uncle|aunt|grandmother|grandma|grandfather|grandpa|boss"
-)
+_RELATIVE = rf"(?:{RELATION}|grandparent|in-law|family|folk|kid|child)s?"
 # "June 30." is no age of June's, "Saturday works for me" no job of Saturday's.
 _NAME = rf"(?!(?:{'|'.join(MONTHS)}) (?:\d|works)|\w+day\b)(?-i:[A-Z][a-z]+)"
 _OTHER = (
@@ -49,7 +47,8 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "home",
-            r"\b(?P<me>my|our) (?:new )?(?:home|apartment|flat|house|place) (?:is )?in (?-i:[A-Z])",
+            r"\b(?P<me>my|our) (?:new )?(?:home|apartment|flat|house|place) (?:is )?(?:in|at|on)"
+            r" (?-i:\d|[A-Z])",
         ),
         (
             "home",
@@ -61,7 +60,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"{_WHO} (?:work(?:s|ing)?\b(?: (?:part|full)[- ]time| with (?:\w+ ){{1,2}}?)?"
             r" ?\b(?:as|at|for|in|from)\b|"
             r"employed|got (?:a |the |my )?(?:new )?(?:job|position|post)|"
-            r"hired|promoted|started (?:work(?:ing)?|a new job|my new job|as)|"
+            r"hired|promoted|start(?:ed|ing)? (?:work(?:ing)?|an? (?:\w+ )?job|my new job|as)|"
             r"(?:quit|left|lost) (?:my|his|her|their|the) job|handed in (?:my|his|her) notice|"
             r"teach(?:es)? (?!my|him|her|them|you|me|myself)|retired|laid off|fired)"
             r"(?: (?:as|at|for|in|to|by|from)\b)?",
@@ -75,7 +74,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "age",
             rf"{_WHO} (?:turned |turning )?(?:\d{{1,2}}|twenty|thirty|forty|fifty|sixty)"
-            r"(?:[- ]\w+)?(?: years old| yo\b| now|\s*[.!,])",
+            r"(?:[- ]\w+)?(?: years old| yo\b| now| and\b| but\b|\s*[.!,])",
         ),
         (
             "diet",
@@ -102,6 +101,13 @@ _FAVOURITE = re.compile(
 _MINE = re.compile(
     rf"\b(?P<me>my|our) (?:new |current )?(?P<what>{_THING}) (?:is|are)\b", re.IGNORECASE
 )
+
+
+def stands_for(sentence: str, speaker: str, name: str) -> str | None:
+    """Whom of the speaker's ``sentence`` calls by ``name``: "Mara's brother" for "my brother Olek
+    lives in …"; ``None`` if it does not say so."""
+    found = re.search(rf"\bmy (?P<who>{_RELATIVE}),? {re.escape(name)}\b", sentence, re.IGNORECASE)
+    return f"{speaker}'s {found['who'].lower()}" if found else None
 
 
 def changing_fact(sentence: str, speaker: str) -> tuple[str, str] | None:

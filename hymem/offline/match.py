@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from hymem.offline.concepts import told_by
 from hymem.text import terms
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Coverage:
         return self._shares[text]
 
     def _nearest(self, term: str, stems: set[str]) -> float:
+        if not stems.isdisjoint(told_by(term)):
+            return SYNONYM
         near = self._soft.get(term)
         return max((near.get(stem, 0.0) for stem in stems), default=0.0) if near else 0.0
 

@@ -12,8 +12,9 @@ RELATION = (
     r"aunt|auntie|nephew|niece|grandmother|grandma|granny|grandfather|grandpa|grandson|"
     r"granddaughter|twin|boss|manager|colleague|coworker|co-worker|teammate|classmate|teacher|"
     r"tutor|professor|coach|trainer|mentor|therapist|doctor|dentist|lawyer|neighbou?r|landlord|"
-    r"landlady|babysitter"
+    r"landlady|babysitter|instructor|supervisor|housemate"
 )
+RELATION = rf"(?:ex-)?(?:step-?)?(?:{RELATION})(?:-in-law)?"
 KIN = (
     rf"{RELATION}|kid|child|baby|guy|girl|boy|man|woman|lady|dog|puppy|cat|kitten|horse|parrot|"
     r"hamster|rabbit"
@@ -40,6 +41,7 @@ _PATTERNS = tuple(
         r"wants|wanted|asked|texted|knows|knew|helps|helped|invited|taught|teaches|joined|works|"
         r"lives|brought|made|took|came|went|called|got|showed|sent|played|plays|suggested|"
         r"recommended|bought|cooked|turned \d)\b",
+        rf"\b(?:see|saw|seeing|visited) {_NAME}(?= (?:at|in|on|yesterday|today|last|again)\b)",
         rf"\b{_NAME}['’]s (?:birthday|wedding|house|place|flat|apartment|car|{KIN})\b",
     )
 )

@@ -9,7 +9,9 @@ from typing import Literal
 
 from hymem.text import terms
 
-Kind = Literal["order", "when", "how long", "how many", "where", "who", "yes or no", "why", "what"]
+Kind = Literal[
+    "order", "when", "how long", "how many", "where", "who", "who is", "yes or no", "why", "what"
+]
 
 _PLACES = "cit(?:y|ies)|countr(?:y|ies)|towns?|states?|places?|locations?"
 _WHEN = re.compile(
@@ -32,6 +34,26 @@ _SEVERAL_PLACES = re.compile(
     re.I,
 )
 _WHO = re.compile(r"\bwho(?:se|m)?\b", re.I)
+# "Who is Olek?" asks what he is, "Who is my boss?" for a name.
+_WHO_IS = re.compile(
+    r"^(?:who|what)(?:['’]s| is| was| are| were) (?P<name>(?-i:[A-Z])[\w’'-]*(?: (?-i:[A-Z])[\w’'-]*)*)$",
+    re.I,
+)
+# "Book a table near my home" wants to know where that is.
+_NEAR_HOME = re.compile(
+    r"^(?!(?:who|what|which|when|where|why|how)\b).*\b(?:near|to|from|at|by|around|close to|in) "
+    r"my (?:home|house|place|flat|apartment|address)\b",
+    re.I,
+)
+_COUNTED = re.compile(
+    r"\bhow many (?P<what>(?:[\w’'-]+ ){0,3}?[\w’'-]+?)(?= (?:do|does|did|have|has|had|am|is|are|was|"
+    r"were|will|would|can|could|should|came|come)\b|$)",
+    re.I,
+)
+_SUBJECT = re.compile(
+    r"\b(?:do|does|did|is|are|was|were|has|have|had|will|can) "
+    r"(?P<name>(?-i:[A-Z])[\w-]*)(?!['’\w])"
+)
 _YES_NO = re.compile(
     r"^(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|should)\b", re.I
 )
@@ -69,6 +91,8 @@ _ATTRIBUTES = (
             re.I,
         ),
     ),
+    ("home", _NEAR_HOME),
+    ("name", re.compile(r"^what(?:['’]?s| is) my (?:(?:first|last|full|own) )?name$|^who am i$", re.I)),
     (
         "job",
         re.compile(
@@ -109,7 +133,8 @@ class Question:
     two events of an order question, and ``ask`` what is wanted of them (the ``first``, the
     ``last``, or the ``relation``).
     ``moment``: whether the present or a bygone state is asked for. ``attribute``: the changing
-    fact asked for, as ``hymem.offline.facts`` names it.
+    fact asked for, as ``hymem.offline.facts`` names it. ``subject``: somebody it is about who is no
+    speaker. ``counted``: the stem of what is to be counted.
     """
 
     text: str
@@ -123,6 +148,8 @@ class Question:
     attribute: str | None = None
     alternatives: tuple[str, str] | None = None
     ask: Literal["first", "last", "relation"] = "first"
+    subject: str | None = None
+    counted: str | None = None
 
 
 def parse(text: str, speakers: Collection[str]) -> Question:
@@ -138,6 +165,7 @@ def parse(text: str, speakers: Collection[str]) -> Question:
     ]
     alternatives, ask = _alternatives(plain)
     attribute = _attribute(plain)
+    counted = _COUNTED.search(plain)
     return Question(
         text=text,
         spoken=_spoken(text, about),
@@ -150,6 +178,8 @@ def parse(text: str, speakers: Collection[str]) -> Question:
         attribute=attribute,
         alternatives=alternatives,
         ask=ask,
+        subject=_subject(plain, about),
+        counted=next(iter(terms(counted["what"])[::-1]), None) if counted else None,
     )
 
 
@@ -174,6 +204,13 @@ def _spoken(text: str, about: Collection[str]) -> str:
     return text
 
 
+def _subject(text: str, about: Collection[str]) -> str | None:
+    found = _WHO_IS.match(text) or _SUBJECT.search(text)
+    if found is None or any(found["name"].casefold() == name.casefold() for name in about):
+        return None
+    return None if found["name"] == "I" else found["name"]
+
+
 def _kind(text: str) -> Kind:
     if _HOW_LONG.search(text) and "ago" not in text:
         return "how long"
@@ -183,8 +220,10 @@ def _kind(text: str) -> Kind:
         return "how many"
     if _YES_NO.match(text):
         return "yes or no"
-    if _WHERE.search(text):
+    if _WHERE.search(text) or _NEAR_HOME.search(text):
         return "where"
+    if _WHO_IS.match(text):
+        return "who is"
     if re.match(r"why\b", text, re.I):
         return "why"
     if _WHO.match(text):

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from hymem.messages import as_utc
 from hymem.offline import amounts, spans
-from hymem.offline.facts import bygone_fact, changing_fact, subject_asked
+from hymem.offline.facts import bygone_fact, changing_fact, stands_for, subject_asked
 from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
 from hymem.offline.question import Question, parse, without_catenative
 from hymem.offline.sentences import names
+from hymem.offline.spelling import respelt
 from hymem.types import Hit
 
 if TYPE_CHECKING:
@@ -36,9 +37,19 @@ SIDE_COVER, SIDE_ALIKE = 0.15, 0.4
 
 _AT_FIRST = re.compile(r"\b(?:originally|initially|at first)\b", re.IGNORECASE)
 
+# Without a statement of these facts, what a passage must speak of to be about them at all.
+_HOLDS = {
+    "home": re.compile(
+        r"\b(?:liv(?:e|es|ed|ing)|resid\w+|mov(?:e|ed|ing)|hous\w+|home\w*|flat|apartment|address|"
+        r"based|settled|stay\w*|neighbou?r\w*|rent\w*|from|born|grew up)\b",
+        re.IGNORECASE,
+    ),
+}
+_ENDS = re.compile(r"\b(?:quit|left|lost|retired|fired|laid off|handed in)\b", re.IGNORECASE)
 # What a passage must hold to be a likely answer.
 _FITTING: dict[str, Extract] = {
     "who": spans.person,
+    "who is": spans.identity,
     "where": spans.place,
     "how many": amounts.number,
     "how long": amounts.duration,
@@ -97,11 +108,26 @@ class OfflineReader:
         if now is not None:
             hits = _said_by(hits, now)
         read = passages(hits[:READ_HITS])
+        question = respelt(question, [passage.text for passage in read])
         asked = parse(question, {passage.speaker for passage in read if passage.speaker})
-        ranked = score(asked, read, self.encode, self._words, _FITTING.get(asked.kind))
+        if asked.subject:
+            read = [passage for passage in read if _speaks_of(passage, asked.subject)]
+        fits = _FITTING.get(asked.kind)
+        if asked.kind == "what" and asked.subject:
+            fits = spans.identity
+        ranked = score(asked, read, self.encode, self._words, fits)
         own = [passage for passage in ranked if passage.right_speaker]
+        if asked.attribute == "name":
+            return self._introduced(asked, own)
         if own and asked.attribute and (facts := _facts(asked, own)):
-            return replace(self._single(asked, facts), confidence=STATED)
+            return replace(self._single(asked, _telling(asked, facts)), confidence=STATED)
+        if asked.attribute in _HOLDS:
+            own = [
+                one
+                for one in own
+                if _HOLDS[asked.attribute].search(one.context)
+                and (asked.kind != "where" or spans.place(one, asked))
+            ]
         if not own or ranked[0].score > own[0].score + SPEAKER_MARGIN:
             return NOTHING  # nothing, or it was someone else
         if asked.alternatives:
@@ -136,6 +162,12 @@ class OfflineReader:
         if extract and (text := extract(ranked[0], asked)):
             return self._answer(text, ranked[:2])
         return self._answer(ranked[0].text, ranked[:2])
+
+    def _introduced(self, asked: Question, own: Sequence[Passage]) -> OfflineAnswer:
+        for passage in own:
+            if name := spans.introduced(passage, asked):
+                return replace(self._answer(name, [passage]), confidence=STATED)
+        return NOTHING
 
     def _listed(self, asked: Question, ranked: Sequence[Passage]) -> OfflineAnswer:
         """The spans that fit, or the best sentences, of several hits."""
@@ -174,6 +206,22 @@ class OfflineReader:
         return 1 - math.prod(1 - self._confidence(passage) for passage in passages)
 
 
+def _speaks_of(passage: Passage, name: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b", passage.context, re.IGNORECASE) is not None
+
+
+def _telling(asked: Question, facts: Sequence[Passage]) -> Sequence[Passage]:
+    """From the newest fact on that tells what is asked for: who is promoted stays where they are.
+    What ends a state is the last word on it."""
+    extract = _EXTRACTORS.get(asked.kind)
+    for number, passage in enumerate(facts):
+        if _ENDS.search(passage.text):
+            break
+        if extract and extract(passage, asked):
+            return facts[number:]
+    return facts
+
+
 def _said_by(hits: Sequence[Hit], now: datetime) -> list[Hit]:
     """``hits`` without the turns after ``now`` and the units that rest on them. A unit's own time
     is when something happens: that of a plan is yet to come."""
@@ -195,6 +243,9 @@ def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
     state those that say so themselves, else those before the newest, or before the one that the
     question names ("before Lyon"); the oldest first where the question is about the beginning."""
     subjects = {subject_asked(asked.text, owner) for owner in asked.about}
+    if asked.subject:
+        called = [stands_for(one.context, one.speaker, asked.subject) for one in ranked]
+        subjects = {asked.subject, *(one for one in called if one)}
 
     def states(fact: tuple[str, str] | None) -> bool:
         return fact is not None and fact[1] == asked.attribute and fact[0] in (subjects or fact)

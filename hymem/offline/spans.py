@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 
 from hymem.dates import DateSpan, named, resolve
@@ -23,7 +24,8 @@ _PLACE = re.compile(
     rf"(?:the |my |our |a |an )?(?P<place>{_NAMED})"
 )
 _STREET = re.compile(
-    r"\bon (?:the )?(?P<place>(?:[A-Z]\w+ )+(?:Street|Road|Avenue|Lane|Square|Drive))\b"
+    r"\b(?:on|at) (?:the )?(?P<place>(?:\d+\w? )?(?:[A-Z]\w+ )+"
+    r"(?:Street|Road|Avenue|Lane|Square|Drive|Way|Close|Court|Terrace))\b"
 )
 _OWNED = re.compile(
     r"\b(?:in|to|at|from|near|around|visit(?:ed|ing)?)\s+(?P<place>(?:[Mm]y [\w-]+|[A-Z]\w+)['’]s "
@@ -48,20 +50,29 @@ _PLACE_END = re.compile(
 _NO_PLACE_WORD = re.compile(
     rf"(?:{KIN})s?|time|times|moment|meantime|morning|afternoon|evening|night|day|days|week|weeks|"
     r"weekend|weekends|month|months|year|years|minute|minutes|hour|hours|end|beginning|start|way|ways|"
-    r"past|future|age|opinion|life|lot|bit|mood|hurry|fact|case|change|sudden|own|other|others|top|left|right|"
+    r"past|future|mornings|afternoons|evenings|nights|age|opinion|life|lot|bit|mood|hurry|fact|case|change|sudden|own|other|others|top|left|right|"
     r"\d+(?:st|nd|rd|th)",
     re.IGNORECASE,
 )
 _NOT_PLACES = frozenset(name.lower() for name in MONTHS) | {
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "i", "christmas",
-    "easter", "thanksgiving", "halloween",
+    "easter", "thanksgiving", "halloween", "english", "spanish", "italian", "french", "german", "polish",
+    "portuguese", "dutch", "russian", "arabic", "chinese", "japanese", "korean", "latin",
 }  # fmt: skip
+_MY_NAME = re.compile(rf"\b(?i:my name is|my name['’]s|call me|i am called) (?P<name>{_NAME}(?: {_NAME})*)")
+# "I'm Polish" introduces nobody.
+_I_AM = re.compile(rf"\bI(?:['’]?m| am) (?P<name>(?!\w+(?:ish|ese|ian|ican)\b){_NAME})(?=[,.!]| and\b|$)")
+_CLAUSES = re.compile(r"[,;–—] |(?:,? )(?=(?:and|but|so|because|while) )", re.I)
 _HABIT = re.compile(r"\bwhen (?:do|does)\b|\bwhat time (?:do|does)\b", re.IGNORECASE)
 _SOMEBODY = re.compile(
     rf"\b(?:(?:[Mm]y|[Oo]ur|one of (?:my|our))|an?(?= (?:[a-z-]+ )?(?:{RELATION})\b)) "
     rf"(?:[a-z-]+ ){{0,2}}?(?:{RELATION})s?\b"
 )
 _TITLED = re.compile(rf"(?:(?:{TITLE})\.? )?{_NAME}(?: {_NAME})*")
+# Who or what a name belongs to: "my brother Olek", "a parrot called Kiwi", "Milo is a beagle".
+_ONE = r"(?:my|our|his|her|their|a|an|the)"
+_MINE = r"(?:my|our|his|her|their)"
+_CALLED = r"(?:,? (?:who is )?(?:called|named)| is| was)?"
 _MORE_NAMES = re.compile(r"(?:, [A-Z]\w+)*,? and [A-Z]\w+")
 
 
@@ -131,6 +142,9 @@ def place(passage: Passage, question: Question) -> str | None:
     if owned := _OWNED.search(passage.text):
         return owned["place"]
     known = _known(passage, question)
+    text = clause(passage.text, question)
+    if text != passage.text and not question.several and (there := place(replace(passage, text=text), question)):
+        return there
     for found in _PLACE.finditer(passage.text):
         name = found["place"].rstrip(".,'’")
         sure = re.fullmatch(_IN, found["how"]) and not re.search(r"['’]s\b", name)
@@ -146,6 +160,19 @@ def place(passage: Passage, question: Question) -> str | None:
         ),
         None,
     )
+
+
+def clause(text: str, question: Question) -> str:
+    """The one clause of ``text`` that holds more of the question's words than every other, names
+    aside: of a sentence that tells two things, the one that is asked for. Else ``text``."""
+    parts = [part for part in _CLAUSES.split(text) if part.strip()]
+    if len(parts) < 2:
+        return text
+    named = {term for name in names(question.text) for term in terms(name)}
+    wanted = set(question.terms) - named
+    held = [len(wanted.intersection(terms(part))) for part in parts]
+    best = max(held)
+    return parts[held.index(best)] if held.count(best) == 1 else text
 
 
 def person(passage: Passage, question: Question) -> str | None:
@@ -165,6 +192,29 @@ def person(passage: Passage, question: Question) -> str | None:
         return _with_more(name, passage.text, best.start() + len(name))
     kin = [one[0] for one in _SOMEBODY.finditer(passage.text)]
     return next((words for words in kin if not set(terms(words)) <= set(question.terms)), None)
+
+
+def identity(passage: Passage, question: Question) -> str | None:
+    """What the one that the question names is: "my brother", "a beagle"."""
+    name, text = re.escape(question.subject or ""), passage.text
+    before = re.search(
+        rf"\b(?P<what>{_ONE} (?:[a-z][\w’'-]* ){{0,2}}?[a-z][\w’'-]*){_CALLED} {name}\b", text, re.I
+    ) or re.search(rf"\b(?P<what>{_MINE} [a-z][\w’'-]*), {name}\b", text, re.I)
+    after = re.search(rf"\b{name}(?: is|['’]s| was|,) (?P<what>{_ONE} [^.,;!?]+)", text, re.I)
+    named = re.search(
+        rf"\b(?P<what>an? (?:[a-z][\w’'-]* ){{0,2}}?(?:{KIN})\b)[^.;!?]*\b(?:named|called|call)"
+        rf"(?: (?:him|her|it|them))? {name}\b",
+        text,
+        re.I,
+    )
+    found = named or before or after
+    return found["what"].strip() if found else None
+
+
+def introduced(passage: Passage, question: Question) -> str | None:
+    """The name by which the speaker introduces themselves."""
+    found = _MY_NAME.search(passage.text) or _I_AM.search(passage.text)
+    return found["name"] if found else None
 
 
 def _with_more(name: str, text: str, end: int) -> str:
