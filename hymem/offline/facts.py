@@ -28,6 +28,8 @@ _OTHER = (
     rf"(?:['’]s| is| has)?{_ADVERBS}"
 )
 _WHO = rf"(?:{_I}|{_OTHER})"
+_WHO_FIRST = re.compile(_WHO, re.IGNORECASE)
+_AND = re.compile(r",? and (?:then )?", re.IGNORECASE)
 _USED_TO = re.compile(r"\bused to ", re.IGNORECASE)
 _THING = (
     r"personal best|best time|record|goal|weight|height|salary|rent|address|phone number|number|"
@@ -125,6 +127,17 @@ def changing_fact(sentence: str, speaker: str) -> tuple[str, str] | None:
     return None
 
 
+def changing_facts(sentence: str, speaker: str) -> list[tuple[str, str]]:
+    """All of them, those of later verbs too: "my brother lives in Rome and works for a bank"."""
+    first = changing_fact(sentence, speaker)
+    who = _WHO_FIRST.search(sentence)
+    if first is None or who is None:
+        return [first] if first else []
+    tails = _AND.split(sentence[who.end() :])[1:]
+    more = (changing_fact(f"{who[0]} {tail}", speaker) for tail in tails)
+    return [first, *(fact for fact in more if fact)]
+
+
 def _subject(found: re.Match[str], speaker: str) -> str:
     groups = found.groupdict()
     if other := groups.get("other"):
@@ -132,11 +145,11 @@ def _subject(found: re.Match[str], speaker: str) -> str:
     return groups.get("named") or speaker
 
 
-def bygone_fact(sentence: str, speaker: str) -> tuple[str, str] | None:
-    """The same of a state that is said to be over: "I used to live in Rome"."""
+def bygone_facts(sentence: str, speaker: str) -> list[tuple[str, str]]:
+    """The same of states that are said to be over: "I used to live in Rome"."""
     if not _USED_TO.search(sentence):
-        return None
-    return changing_fact(_USED_TO.sub("", sentence), speaker)
+        return []
+    return changing_facts(_USED_TO.sub("", sentence), speaker)
 
 
 def subject_asked(question: str, owner: str) -> str:

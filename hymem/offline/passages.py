@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ _UNIT = re.compile(
 )
 
 
+# A sentence that begins so is about what the one before names.
+_LEANS = re.compile(r"(?:one|both|neither|none|another|each)\b", re.IGNORECASE)
 # Chosen on the development half of LOCOMO (arXiv 2402.17753).
 W_TEXT, W_CONTEXT, W_SIMILAR, W_RANK, W_SPEAKER = 0.5, 0.75, 1.5, 0.75, 0.1
 W_TELLS, W_FITS = 0.5, 0.75
@@ -42,7 +44,8 @@ class Passage:
     content words that the passage and its context hold, rare ones counting more; ``similarity``
     the cosine to the question (0 without an encoder); ``fits``: it holds the kind of thing that is
     asked for, such as a number; ``people``: names, in lower case, that belong to people, as far as
-    all that is read tells."""
+    all that is read tells; ``lead``: the sentence before, where this one leans on it ("One bite
+    …")."""
 
     text: str
     speaker: str
@@ -51,6 +54,7 @@ class Passage:
     context: str
     asked: str = ""
     people: frozenset[str] = frozenset()
+    lead: str = ""
     score: float = 0.0
     cover: float = 0.0
     similarity: float = 0.0
@@ -74,17 +78,22 @@ def passages(hits: Sequence[Hit]) -> list[Passage]:
             found.append((hit, speaker, question, text))
     known = people(text for _, _, _, text in found)
     return [
-        Passage(sentence, speaker, hit.time, hit, context or sentence, before, known)
+        Passage(sentence, speaker, hit.time, hit, context or sentence, before, known, lead)
         for hit, speaker, question, text in found
         for before in (question or asked.get(hit.id, ""),)
         for context in (f"{before} {text}".strip() if len(text) <= LONGEST_CONTEXT else "",)
-        for sentence in _told(text)
+        for sentence, lead in _told(text)
     ]
 
 
-def _told(text: str) -> list[str]:
-    told = [sentence for sentence in split_sentences(text) if not is_question(sentence)]
-    return told + [f"[{caption}]" for caption in captions(text)]
+def _told(text: str) -> Iterator[tuple[str, str]]:
+    before = ""
+    for sentence in split_sentences(text):
+        if not is_question(sentence):
+            yield sentence, before if _LEANS.match(sentence) else ""
+        before = sentence
+    for caption in captions(text):
+        yield f"[{caption}]", ""
 
 
 def _attribution(hit: Hit) -> tuple[str, str, str]:
@@ -127,7 +136,7 @@ def score(
         fitting = fits is not None and fits(passage, question) is not None
         right = not question.about or passage.speaker in question.about
         total = (
-            W_TEXT * coverage.of(passage.text)
+            W_TEXT * coverage.of(f"{passage.text} {question.subject or ''}")
             + W_CONTEXT * cover
             + W_SIMILAR * similarity
             + by_rank * W_RANK / (RANK_HALF + ranks[passage.hit.id])
@@ -153,5 +162,5 @@ def _similarities(
 ) -> list[float]:
     if encode is None:
         return [0.0] * len(found)
-    vectors = encode([question.spoken, *(f"{p.asked} {p.text}".strip() for p in found)])
+    vectors = encode([question.spoken, *(f"{p.asked} {p.lead} {p.text}".strip() for p in found)])
     return [float(x) for x in vectors[1:] @ vectors[0]]

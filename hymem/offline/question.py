@@ -157,6 +157,7 @@ def parse(text: str, speakers: Collection[str]) -> Question:
     text = " ".join(text.split())
     plain = text.rstrip("?!. ")
     about = frozenset(name for name in speakers if _names(name, text))
+    subject = _subject(plain, about)
     named = {term for name in about for term in terms(name)}
     content = [
         t
@@ -178,7 +179,7 @@ def parse(text: str, speakers: Collection[str]) -> Question:
         attribute=attribute,
         alternatives=alternatives,
         ask=ask,
-        subject=_subject(plain, about),
+        subject=subject,
         counted=next(iter(terms(counted["what"])[::-1]), None) if counted else None,
     )
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from hymem.messages import as_utc
 from hymem.offline import amounts, spans
-from hymem.offline.facts import bygone_fact, changing_fact, stands_for, subject_asked
+from hymem.offline.facts import bygone_facts, changing_facts, stands_for, subject_asked
 from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
 from hymem.offline.question import Question, parse, without_catenative
@@ -45,6 +45,11 @@ _HOLDS = {
         re.IGNORECASE,
     ),
 }
+_HOLDS["job"] = re.compile(
+    r"\b(?:work\w*|jobs?|teach\w*|taught|employ\w*|career|profession|hired|offices?|compan(?:y|ies)|"
+    r"business|firm|intern\w*|retired|promoted|shifts?|boss|colleagues?)\b",
+    re.IGNORECASE,
+)
 _ENDS = re.compile(r"\b(?:quit|left|lost|retired|fired|laid off|handed in)\b", re.IGNORECASE)
 # What a passage must hold to be a likely answer.
 _FITTING: dict[str, Extract] = {
@@ -126,12 +131,12 @@ class OfflineReader:
                 one
                 for one in own
                 if _HOLDS[asked.attribute].search(one.context)
-                and (asked.kind != "where" or spans.place(one, asked))
+                and (asked.kind != "where" or not asked.subject or spans.place(one, asked))
             ]
+        if own and asked.alternatives:
+            return self._order(asked, own)
         if not own or ranked[0].score > own[0].score + SPEAKER_MARGIN:
             return NOTHING  # nothing, or it was someone else
-        if asked.alternatives:
-            return self._order(asked, own)
         answer = self._listed(asked, own) if asked.several else self._single(asked, own)
         least = MIN_CONFIDENCE if self.encode else MIN_BY_WORDS
         return answer if answer.confidence >= least else NOTHING
@@ -160,8 +165,9 @@ class OfflineReader:
         """The span that fits the question's kind, else the best sentence as it stands."""
         extract = _EXTRACTORS.get(asked.kind)
         if extract and (text := extract(ranked[0], asked)):
-            return self._answer(text, ranked[:2])
-        return self._answer(ranked[0].text, ranked[:2])
+            answer = self._answer(text, ranked[:2])
+            return replace(answer, confidence=STATED) if asked.kind == "who is" else answer
+        return self._answer(f"{ranked[0].lead} {ranked[0].text}".strip(), ranked[:2])
 
     def _introduced(self, asked: Question, own: Sequence[Passage]) -> OfflineAnswer:
         for passage in own:
@@ -247,14 +253,14 @@ def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
         called = [stands_for(one.context, one.speaker, asked.subject) for one in ranked]
         subjects = {asked.subject, *(one for one in called if one)}
 
-    def states(fact: tuple[str, str] | None) -> bool:
-        return fact is not None and fact[1] == asked.attribute and fact[0] in (subjects or fact)
+    def states(facts: Collection[tuple[str, str]]) -> bool:
+        return any(what == asked.attribute and (not subjects or who in subjects) for who, what in facts)
 
     if asked.moment == "formerly" and not _AT_FIRST.search(asked.text):
-        over = [one for one in ranked if states(bygone_fact(one.text, one.speaker))]
+        over = [one for one in ranked if states(bygone_facts(one.text, one.speaker))]
         if over:
             return over
-    stated = [one for one in ranked if states(changing_fact(one.text, one.speaker))]
+    stated = [one for one in ranked if states(changing_facts(one.text, one.speaker))]
     dated = sorted((p for p in stated if p.time), key=lambda p: as_utc(p.time or datetime.min))
     if not dated:
         return stated

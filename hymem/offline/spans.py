@@ -36,6 +36,9 @@ _PLACE_PHRASE = re.compile(
     r"(?P<place>(?:the|a|an|my|our|their|his|her|this) (?:[\w’'-]+ ?){1,4})",
     re.IGNORECASE,
 )
+_EMPLOYER = re.compile(
+    rf"\bwork(?:s|ed|ing)? (?:[\w-]+ )?for (?P<place>{_NAMED}|(?:an?|the) (?:[\w’'-]+ ?){{1,4}})"
+)
 _BARE_PLACE = re.compile(
     r"\b(?:in|at|to|from) (?P<place>hospital|school|home|university|college|church|prison|bed)\b"
 )
@@ -123,8 +126,13 @@ def date_of(passage: Passage) -> DateSpan | None:
 
 
 def dated(passage: Passage, question: Question) -> str | None:
-    """The words that date the passage, if there are any."""
+    """The words that date the passage, or a habit, if there are any."""
     span = date_of(passage)
+    if _HABIT.search(question.text):  # no day that is past tells when something is done, or is due
+        if usual := habit(passage.text):
+            return usual
+        if span and passage.time and span.last < passage.time.date():
+            return None
     return span.text if span else None
 
 
@@ -142,6 +150,8 @@ def place(passage: Passage, question: Question) -> str | None:
     if owned := _OWNED.search(passage.text):
         return owned["place"]
     known = _known(passage, question)
+    if question.attribute == "job" and (employer := _EMPLOYER.search(passage.text)):
+        return _PLACE_END.sub("", employer["place"]).rstrip(" .,")
     text = clause(passage.text, question)
     if text != passage.text and not question.several and (there := place(replace(passage, text=text), question)):
         return there
@@ -201,6 +211,11 @@ def identity(passage: Passage, question: Question) -> str | None:
         rf"\b(?P<what>{_ONE} (?:[a-z][\w’'-]* ){{0,2}}?[a-z][\w’'-]*){_CALLED} {name}\b", text, re.I
     ) or re.search(rf"\b(?P<what>{_MINE} [a-z][\w’'-]*), {name}\b", text, re.I)
     after = re.search(rf"\b{name}(?: is|['’]s| was|,) (?P<what>{_ONE} [^.,;!?]+)", text, re.I)
+    among = re.search(
+        rf"\b(?P<what>{_MINE} (?:\w+ ){{0,2}}?(?:{KIN})s)(?:,|:| called| named)?"
+        rf" (?:[A-Z]\w+(?:, |,? and ))+{name}\b|\b(?P<first>{_MINE} (?:\w+ ){{0,2}}?(?:{KIN})s),? {name}\b",
+        text,
+    )
     named = re.search(
         rf"\b(?P<what>an? (?:[a-z][\w’'-]* ){{0,2}}?(?:{KIN})\b)[^.;!?]*\b(?:named|called|call)"
         rf"(?: (?:him|her|it|them))? {name}\b",
@@ -208,6 +223,8 @@ def identity(passage: Passage, question: Question) -> str | None:
         re.I,
     )
     found = named or before or after
+    if not found and among:
+        return among["what"] or among["first"]
     return found["what"].strip() if found else None
 
 
