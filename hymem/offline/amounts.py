@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from hymem.dates.periods import MONTHS
+from hymem.offline.concepts import told_by
 from hymem.offline.passages import Passage
 from hymem.offline.question import Question
 from hymem.text import terms
@@ -115,7 +116,7 @@ def _count(text: str, question: Question) -> str | None:
     ]
     if question.counted and (beside := [one for one in found if _counts(one, text, question)]):
         found = beside
-    elif question.counted and question.counted not in terms(text):
+    elif question.counted and _countable(question.counted).isdisjoint(terms(text)):
         return None
     best = nearest(found, text, question)
     return best[0].strip(" .,") if best else None
@@ -126,7 +127,14 @@ def _counts(number: re.Match[str], text: str, question: Question) -> bool:
     if question.counted == "time" and number[0].lower() in ("once", "twice"):
         return True
     behind = re.match(r"(?:[ -][\w’'-]+){1,3}", text[number.end() :])
-    return behind is not None and question.counted in terms(behind[0])
+    return behind is not None and not _countable(question.counted or "").isdisjoint(
+        terms(behind[0])
+    )
+
+
+def _countable(stem: str) -> frozenset[str]:
+    """Dogs are pets."""
+    return told_by(stem) | {stem}
 
 
 def nearest(found: Sequence[re.Match[str]], text: str, question: Question) -> re.Match[str] | None:

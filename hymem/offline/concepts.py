@@ -39,7 +39,7 @@ _SAME = (
     "grandfather grandpa grandad",
     "roommate flatmate housemate",
     "boss manager supervisor",
-    "doctor physician gp",
+    "doctor dr physician gp",
     "film movie cinema",
     "flat apartment",
     "bike bicycle",
@@ -61,7 +61,8 @@ _SAME = (
     "drive drove driven",
     "learn learnt learning",
     "child children kid",
-    "wife married husband wedding",
+    "wife husband spouse",
+    "grandson granddaughter grandchild grandchildren grandsons",
 )
 
 

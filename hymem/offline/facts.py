@@ -20,7 +20,7 @@ _UNREAL = re.compile(
 )
 _ADVERBS = r"(?: \w+ly| just| now| already| still| both)*"
 _I = rf"\b(?P<me>i|we)(?:['’](?:m|re|ve|d)| am| are| have| had)?{_ADVERBS}"
-_RELATIVE = rf"(?:{RELATION}|grandparent|in-law|family|folk|kid|child)s?"
+_RELATIVE = rf"(?:{RELATION}|grandparent)s?"
 # "June 30." is no age of June's, "Saturday works for me" no job of Saturday's.
 _NAME = rf"(?!(?:{'|'.join(MONTHS)}) (?:\d|works)|\w+day\b)(?-i:[A-Z][a-z]+)"
 _OTHER = (

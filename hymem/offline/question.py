@@ -36,7 +36,8 @@ _SEVERAL_PLACES = re.compile(
 _WHO = re.compile(r"\bwho(?:se|m)?\b", re.I)
 # "Who is Olek?" asks what he is, "Who is my boss?" for a name.
 _WHO_IS = re.compile(
-    r"^(?:who|what)(?:['’]s| is| was| are| were) (?P<name>(?-i:[A-Z])[\w’'-]*(?: (?-i:[A-Z])[\w’'-]*)*)$",
+    r"^(?:who|what)(?:['’]s| is| was| are| were) "
+    r"(?P<name>(?-i:[A-Z])[\w’'-]*(?: (?-i:[A-Z])[\w’'-]*)*)$",
     re.I,
 )
 # "Book a table near my home" wants to know where that is.
@@ -46,8 +47,8 @@ _NEAR_HOME = re.compile(
     re.I,
 )
 _COUNTED = re.compile(
-    r"\bhow many (?P<what>(?:[\w’'-]+ ){0,3}?[\w’'-]+?)(?= (?:do|does|did|have|has|had|am|is|are|was|"
-    r"were|will|would|can|could|should|came|come)\b|$)",
+    r"\bhow many (?P<what>(?:[\w’'-]+ ){0,3}?[\w’'-]+?)"
+    r"(?= (?:do|does|did|have|has|had|am|is|are|was|were|will|would|can|could|should|came)\b|$)",
     re.I,
 )
 _SUBJECT = re.compile(
@@ -92,7 +93,10 @@ _ATTRIBUTES = (
         ),
     ),
     ("home", _NEAR_HOME),
-    ("name", re.compile(r"^what(?:['’]?s| is) my (?:(?:first|last|full|own) )?name$|^who am i$", re.I)),
+    (
+        "name",
+        re.compile(r"^what(?:['’]?s| is) my (?:(?:first|last|full|own) )?name$|^who am i$", re.I),
+    ),
     (
         "job",
         re.compile(
@@ -192,7 +196,10 @@ def without_catenative(text: str) -> str:
 def _names(speaker: str, text: str) -> bool:
     if speaker.lower() == "user":
         return re.search(r"\b(?:i|my|me|mine)\b", text, re.I) is not None
-    return re.search(rf"\b{re.escape(speaker)}\b", text, re.I) is not None
+    if re.search(rf"\b{re.escape(speaker)}\b", text, re.I):
+        return True
+    # "Mel" is Melanie.
+    return any(speaker.startswith(short) for short in re.findall(r"\b[A-Z]\w{2,}", text))
 
 
 def _spoken(text: str, about: Collection[str]) -> str:
@@ -207,7 +214,7 @@ def _spoken(text: str, about: Collection[str]) -> str:
 
 def _subject(text: str, about: Collection[str]) -> str | None:
     found = _WHO_IS.match(text) or _SUBJECT.search(text)
-    if found is None or any(found["name"].casefold() == name.casefold() for name in about):
+    if found is None or any(name.casefold().startswith(found["name"].casefold()) for name in about):
         return None
     return None if found["name"] == "I" else found["name"]
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from hymem.messages import as_utc
 from hymem.offline import amounts, spans
+from hymem.offline.concepts import told_by
 from hymem.offline.facts import bygone_facts, changing_facts, stands_for, subject_asked
 from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
 from hymem.offline.question import Question, parse, without_catenative
 from hymem.offline.sentences import names
 from hymem.offline.spelling import respelt
+from hymem.text import terms
 from hymem.types import Hit
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ _HOLDS["job"] = re.compile(
     re.IGNORECASE,
 )
 _ENDS = re.compile(r"\b(?:quit|left|lost|retired|fired|laid off|handed in)\b", re.IGNORECASE)
+# Where these are asked of somebody who is not spoken of, what is told of another is no answer.
+_OF_ONE = ("where", "who", "how many")
 # What a passage must hold to be a likely answer.
 _FITTING: dict[str, Extract] = {
     "who": spans.person,
@@ -113,25 +117,27 @@ class OfflineReader:
         if now is not None:
             hits = _said_by(hits, now)
         read = passages(hits[:READ_HITS])
-        question = respelt(question, [passage.text for passage in read])
+        question = _with_names(respelt(question, [passage.text for passage in read]), read)
         asked = parse(question, {passage.speaker for passage in read if passage.speaker})
-        if asked.subject:
-            read = [passage for passage in read if _speaks_of(passage, asked.subject)]
+        if words := _words_for_subject(asked, read):
+            speaking = [one for one in read if not words.isdisjoint(terms(one.context))]
+            if speaking or asked.subject or asked.kind in _OF_ONE:
+                read = speaking
         fits = _FITTING.get(asked.kind)
         if asked.kind == "what" and asked.subject:
-            fits = spans.identity
+            fits = spans.told_to_be
         ranked = score(asked, read, self.encode, self._words, fits)
         own = [passage for passage in ranked if passage.right_speaker]
         if asked.attribute == "name":
             return self._introduced(asked, own)
         if own and asked.attribute and (facts := _facts(asked, own)):
             return replace(self._single(asked, _telling(asked, facts)), confidence=STATED)
-        if asked.attribute in _HOLDS:
+        if asked.kind == "where" and asked.attribute in _HOLDS:
             own = [
                 one
                 for one in own
                 if _HOLDS[asked.attribute].search(one.context)
-                and (asked.kind != "where" or not asked.subject or spans.place(one, asked))
+                and (not asked.subject or spans.place(one, asked))
             ]
         if own and asked.alternatives:
             return self._order(asked, own)
@@ -212,8 +218,43 @@ class OfflineReader:
         return 1 - math.prod(1 - self._confidence(passage) for passage in passages)
 
 
-def _speaks_of(passage: Passage, name: str) -> bool:
-    return re.search(rf"\b{re.escape(name)}\b", passage.context, re.IGNORECASE) is not None
+def _with_names(question: str, read: Sequence[Passage]) -> str:
+    """``question`` with capitals where it writes the name of somebody in ``read`` without."""
+    people = read[0].people if read else frozenset()
+
+    def name(found: re.Match[str]) -> str:
+        is_one = found[0] in people and terms(found[0])  # "will" is no Will
+        return found[0].capitalize() if is_one else found[0]
+
+    return re.sub(r"[^\W\d_]+", name, question)
+
+
+def _words_for_subject(asked: Question, read: Sequence[Passage]) -> set[str]:
+    """Stems, one of which must stand where somebody is spoken of whom the question is about and who
+    is no speaker: a name, or what they are to a speaker and who is called so. Else empty."""
+    if asked.subject:
+        return {*terms(asked.subject)}
+    stems: set[str] = set()
+    for relative in _relatives(asked):
+        for stem in terms(relative):
+            stems |= {stem, *told_by(stem)}
+        stems |= {stem for name in _called(relative, read) for stem in terms(name)}
+    return stems
+
+
+def _relatives(asked: Question) -> list[str]:
+    """What those are to a speaker of whom the question is about: "brother"."""
+    subjects = [(subject_asked(asked.text, owner), owner) for owner in asked.about]
+    return [who.removeprefix(f"{owner}'s ") for who, owner in subjects if who != owner]
+
+
+def _called(relative: str, read: Sequence[Passage]) -> set[str]:
+    """The names by which ``read`` calls a speaker's relative."""
+    named = re.compile(
+        rf"\b(?i:(?:my|our) (?:\w+ )?{re.escape(relative)}),?(?: is| is called| named| called)? "
+        r"(?P<name>[A-Z]\w+)"
+    )
+    return {found["name"] for one in read for found in named.finditer(one.text)}
 
 
 def _telling(asked: Question, facts: Sequence[Passage]) -> Sequence[Passage]:
@@ -249,12 +290,16 @@ def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
     state those that say so themselves, else those before the newest, or before the one that the
     question names ("before Lyon"); the oldest first where the question is about the beginning."""
     subjects = {subject_asked(asked.text, owner) for owner in asked.about}
+    for relative in _relatives(asked):
+        subjects |= _called(relative, ranked)
     if asked.subject:
         called = [stands_for(one.context, one.speaker, asked.subject) for one in ranked]
         subjects = {asked.subject, *(one for one in called if one)}
 
     def states(facts: Collection[tuple[str, str]]) -> bool:
-        return any(what == asked.attribute and (not subjects or who in subjects) for who, what in facts)
+        return any(
+            what == asked.attribute and (not subjects or who in subjects) for who, what in facts
+        )
 
     if asked.moment == "formerly" and not _AT_FIRST.search(asked.text):
         over = [one for one in ranked if states(bygone_facts(one.text, one.speaker))]

@@ -27,6 +27,9 @@ _STREET = re.compile(
     r"\b(?:on|at) (?:the )?(?P<place>(?:\d+\w? )?(?:[A-Z]\w+ )+"
     r"(?:Street|Road|Avenue|Lane|Square|Drive|Way|Close|Court|Terrace))\b"
 )
+_ADDRESS = re.compile(
+    r"\b\d+\w? (?:[A-Z]\w+ )+(?:Street|Road|Avenue|Lane|Square|Drive|Way|Close|Court|Terrace)\b"
+)
 _OWNED = re.compile(
     r"\b(?:in|to|at|from|near|around|visit(?:ed|ing)?)\s+(?P<place>(?:[Mm]y [\w-]+|[A-Z]\w+)['’]s "
     r"(?:house|place|flat|apartment|home|garden|farm|cabin|cottage|office|studio|shop|school|room))\b"
@@ -59,12 +62,16 @@ _NO_PLACE_WORD = re.compile(
 )
 _NOT_PLACES = frozenset(name.lower() for name in MONTHS) | {
     "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "i", "christmas",
-    "easter", "thanksgiving", "halloween", "english", "spanish", "italian", "french", "german", "polish",
-    "portuguese", "dutch", "russian", "arabic", "chinese", "japanese", "korean", "latin",
+    "easter", "thanksgiving", "halloween", "english", "spanish", "italian", "french", "german",
+    "polish", "portuguese", "dutch", "russian", "arabic", "chinese", "japanese", "korean", "latin",
 }  # fmt: skip
-_MY_NAME = re.compile(rf"\b(?i:my name is|my name['’]s|call me|i am called) (?P<name>{_NAME}(?: {_NAME})*)")
+_MY_NAME = re.compile(
+    rf"\b(?i:my name is|my name['’]s|call me|i am called) (?P<name>{_NAME}(?: {_NAME})*)"
+)
 # "I'm Polish" introduces nobody.
-_I_AM = re.compile(rf"\bI(?:['’]?m| am) (?P<name>(?!\w+(?:ish|ese|ian|ican)\b){_NAME})(?=[,.!]| and\b|$)")
+_I_AM = re.compile(
+    rf"\bI(?:['’]?m| am) (?P<name>(?!\w+(?:ish|ese|ian|ican)\b){_NAME})(?=[,.!]| and\b|$)"
+)
 _CLAUSES = re.compile(r"[,;–—] |(?:,? )(?=(?:and|but|so|because|while) )", re.I)
 _HABIT = re.compile(r"\bwhen (?:do|does)\b|\bwhat time (?:do|does)\b", re.IGNORECASE)
 _SOMEBODY = re.compile(
@@ -72,10 +79,23 @@ _SOMEBODY = re.compile(
     rf"(?:[a-z-]+ ){{0,2}}?(?:{RELATION})s?\b"
 )
 _TITLED = re.compile(rf"(?:(?:{TITLE})\.? )?{_NAME}(?: {_NAME})*")
-# Who or what a name belongs to: "my brother Olek", "a parrot called Kiwi", "Milo is a beagle".
-_ONE = r"(?:my|our|his|her|their|a|an|the)"
-_MINE = r"(?:my|our|his|her|their)"
-_CALLED = r"(?:,? (?:who is )?(?:called|named)| is| was)?"
+_ONE, _MINE = r"(?i:my|our|his|her|their|an?|the)", r"(?i:my|our|his|her|their)"
+_SOME = rf"(?:{KIN})s|children"
+# Where a text says what the one called NAME is, the surest first.
+_IDENTITIES = (
+    # "a grey cat from the shelter and named her Bruma"
+    rf"\b(?P<what>(?i:an?) (?:[a-z][\w’'-]* ){{0,2}}?(?:{KIN})\b)[^.;!?]*\b(?:named|called|call)"
+    r"(?: (?:him|her|it|them))? NAME\b",
+    # "my brother Olek", "a parrot called Kiwi", "my boss, Olek"
+    rf"\b(?P<what>{_ONE} (?:[a-z][\w’'-]* ){{0,2}}?[a-z][\w’'-]*)"
+    r"(?:,? (?:who is )?(?:called|named)| is| was)? (?i:NAME)\b",
+    rf"\b(?P<what>{_MINE} [a-z][\w’'-]*), (?i:NAME)\b",
+    # "our two grandsons, Filip and Jakub"
+    rf"\b(?P<what>{_MINE} (?:\w+ ){{0,2}}?(?:{_SOME}))(?:,|:| called| named)?"
+    r" (?:[A-Z]\w+(?:, |,? and )){0,4}NAME\b",
+    # "Milo is a beagle"
+    rf"\b(?i:NAME)(?:,? is|['’]s|,? was|,) (?P<what>{_ONE} [^.,;!?]+)",
+)
 _MORE_NAMES = re.compile(r"(?:, [A-Z]\w+)*,? and [A-Z]\w+")
 
 
@@ -150,10 +170,17 @@ def place(passage: Passage, question: Question) -> str | None:
     if owned := _OWNED.search(passage.text):
         return owned["place"]
     known = _known(passage, question)
+    whereabouts = question.attribute == "home" and not question.text.lower().startswith("where")
+    if whereabouts and (address := _ADDRESS.search(passage.text)):
+        return address[0]
     if question.attribute == "job" and (employer := _EMPLOYER.search(passage.text)):
         return _PLACE_END.sub("", employer["place"]).rstrip(" .,")
     text = clause(passage.text, question)
-    if text != passage.text and not question.several and (there := place(replace(passage, text=text), question)):
+    if (
+        text != passage.text
+        and not question.several
+        and (there := place(replace(passage, text=text), question))
+    ):
         return there
     for found in _PLACE.finditer(passage.text):
         name = found["place"].rstrip(".,'’")
@@ -206,26 +233,18 @@ def person(passage: Passage, question: Question) -> str | None:
 
 def identity(passage: Passage, question: Question) -> str | None:
     """What the one that the question names is: "my brother", "a beagle"."""
-    name, text = re.escape(question.subject or ""), passage.text
-    before = re.search(
-        rf"\b(?P<what>{_ONE} (?:[a-z][\w’'-]* ){{0,2}}?[a-z][\w’'-]*){_CALLED} {name}\b", text, re.I
-    ) or re.search(rf"\b(?P<what>{_MINE} [a-z][\w’'-]*), {name}\b", text, re.I)
-    after = re.search(rf"\b{name}(?: is|['’]s| was|,) (?P<what>{_ONE} [^.,;!?]+)", text, re.I)
-    among = re.search(
-        rf"\b(?P<what>{_MINE} (?:\w+ ){{0,2}}?(?:{KIN})s)(?:,|:| called| named)?"
-        rf" (?:[A-Z]\w+(?:, |,? and ))+{name}\b|\b(?P<first>{_MINE} (?:\w+ ){{0,2}}?(?:{KIN})s),? {name}\b",
-        text,
-    )
-    named = re.search(
-        rf"\b(?P<what>an? (?:[a-z][\w’'-]* ){{0,2}}?(?:{KIN})\b)[^.;!?]*\b(?:named|called|call)"
-        rf"(?: (?:him|her|it|them))? {name}\b",
-        text,
-        re.I,
-    )
-    found = named or before or after
-    if not found and among:
-        return among["what"] or among["first"]
-    return found["what"].strip() if found else None
+    name = re.escape(question.subject or "")
+    for pattern in _IDENTITIES:
+        if found := re.search(pattern.replace("NAME", name), passage.text):
+            return found["what"].strip()
+    return None
+
+
+def told_to_be(passage: Passage, question: Question) -> str | None:
+    """What the one that the question names is said to be: "a beagle" in "Milo is a beagle"."""
+    name = re.escape(question.subject or "")
+    found = re.search(rf"\b{name},? (?:is|was) (?P<what>{_ONE} [^.,;!?]+)", passage.text, re.I)
+    return found["what"] if found else None
 
 
 def introduced(passage: Passage, question: Question) -> str | None:

@@ -13,8 +13,12 @@ def respelt(question: str, texts: Iterable[str]) -> str:
     """``question`` with each misspelt word replaced by one of ``texts``, else of the language, that
     is one letter away; and each right one that only stands misspelt there by what stands there.
 
-    A word of five letters or more is misspelt if the tokenizer does not know it whole.
+    A word of five letters or more is misspelt if the tokenizer does not know it whole. A question
+    of which it knows few words is of another language, and left alone.
     """
+    words = re.findall(r"[^\W\d_]+", question.lower())
+    if 2 * sum(_frequency(word) is not None for word in words) < len(words):
+        return question
     said: dict[str, None] = {}
     for text in texts:
         said |= dict.fromkeys(_WORD.findall(text.lower()))

@@ -12,7 +12,7 @@ from hymem.demo.questions import DemoQuestion, conversation, questions
 from hymem.demo.run import ask_all, ingest
 
 
-def test_at_least_nine_of_the_twelve_are_right_with_the_right_evidence(tmp_path: Path) -> None:
+def test_at_least_eleven_of_the_twelve_are_right_with_the_right_evidence(tmp_path: Path) -> None:
     added: list[int] = []
     with HyMem(tmp_path / "demo.db", llm=None) as memory:
         ingest(memory, added.append)
@@ -20,7 +20,7 @@ def test_at_least_nine_of_the_twelve_are_right_with_the_right_evidence(tmp_path:
     assert sum(added) == len(conversation())
     assert [result.question.id for result in results] == [q.id for q in questions()]
     wrong = {r.question.id: r.answer.text for r in results if not r.right}
-    assert len(wrong) <= 3, wrong
+    assert len(wrong) <= 1, wrong
     assert all(result.answer.mode == "offline" for result in results)
     assert all(result.answer.usage.usd == 0 for result in results)
 

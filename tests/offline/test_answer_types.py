@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hymem.offline import OfflineReader
 from hymem.offline.people import people
+from hymem.offline.spelling import respelt
 from hymem.types import Hit
 
 SAID = [
@@ -101,6 +102,57 @@ def test_without_a_place_a_name_a_count_or_a_time_the_words_stand_as_they_are() 
         ("Who made the lamp?", "The lamp was made in Porto."),
     ):
         assert answer(question, text) == text
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "expected"),
+    [
+        ("Where does Tom live?", ["My brother Olek lives in Gdansk.", "Tom came for dinner."], ""),
+        ("where does tom live", ["My brother Olek lives in Gdansk.", "Tom came for dinner."], ""),
+        ("Where does my sister live?", ["My brother Olek lives in Gdansk.", "My sister sang."], ""),
+        ("Where does Olek live?", ["My brother Olek lives in Gdansk."], "Gdansk"),
+        ("Where does my sister live?", ["My sister is Leila.", "Leila lives in Oslo."], "Oslo"),
+        ("How old is Tom?", ["Anna is 5."], ""),
+        ("How many children does Tom have?", ["Anna has 3 children."], ""),
+        ("Who is my landlord?", ["My boss Olek is strict.", "I met Ben at the bar."], ""),
+        ("When did Tom leave?", ["Anna left on Monday."], ""),
+    ],
+)
+def test_what_is_told_of_another_is_no_answer(
+    question: str, said: list[str], expected: str
+) -> None:
+    assert answer(question, *said) == expected
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "expected"),
+    [
+        ("Who is Milo?", "I have a cat, Luna. Milo is my neighbour's dog.", "my neighbour's dog"),
+        ("Who is Ola?", "My children, Jan and Ola, are at school.", "My children"),
+        ("Who is Rex?", "We got a small puppy and named him Rex.", "a small puppy"),
+        ("Who is Olek?", "I met my uncle Olek at the bar.", "my uncle"),
+        ("Who is Judith?", "My mother-in-law Judith is here.", "My mother-in-law"),
+        ("What is my name?", "I'm Kasia, I work as a nurse with Anna.", "Kasia"),
+        ("What is my name?", "I'm Polish. Call me Ola!", "Ola"),
+        ("How many dogs do I have?", "I paid for 4 chairs and have two old dogs.", "two"),
+        ("How many pets do I have?", "I paid for 4 chairs and have two old dogs.", "two"),
+        ("Where do I study?", "I study in the evenings at the Goethe institute.", "Goethe"),
+        ("Where did Paul move?", "We ate at Luigi's, Paul is moving to Toronto.", "Toronto"),
+        ("where does my frend live", "My friend lives in Rome.", "Rome"),
+        ("Book a table near my home", "I moved to 14 Mill Lane in May.", "14 Mill Lane"),
+        ("When do I swim?", "I swim on Tuesdays and Thursdays.", "on Tuesdays and Thursdays"),
+    ],
+)
+def test_the_one_asked_about_and_no_other(question: str, said: str, expected: str) -> None:
+    assert answer(question, said) == expected
+
+
+def test_questions_of_other_languages_and_right_words_are_left_alone() -> None:
+    said = ["My house is old.", "My dog is alergic to nuts."]
+    assert respelt("Where is my horse?", said) == "Where is my horse?"
+    assert respelt("Gdzie mieszka moja siostra?", said) == "Gdzie mieszka moja siostra?"
+    assert respelt("Is my dog allergic?", said) == "Is my dog alergic?"
+    assert respelt("What is my adress?", said) == "What is my address?"
 
 
 def test_places_that_are_listed_are_all_told() -> None:

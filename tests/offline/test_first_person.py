@@ -42,7 +42,7 @@ def is_right(question: Mapping[str, Any], answer: Answer) -> bool:
 
 
 def is_wrong(question: Mapping[str, Any], answer: Answer) -> bool:
-    """Another one's, or of another kind: worse than to say that memory does not tell."""
+    """Another's, or of another kind: worse than to say that memory does not tell."""
     return answer.found and (not question["right"] or has_any(answer, question["wrong"]))
 
 
@@ -50,7 +50,7 @@ def has_any(answer: Answer, texts: list[str]) -> bool:
     return any(text.lower() in answer.text.lower() for text in texts)
 
 
-@pytest.mark.parametrize(("half", "least", "most"), [("dev", 0.0, 1.0), ("held", 0.0, 1.0)])
+@pytest.mark.parametrize(("half", "least", "most"), [("dev", 0.95, 0.02), ("held", 0.84, 0.08)])
 def test_answers_are_right_and_seldom_anothers(half: str, least: float, most: float) -> None:
     scored = [(is_right(q, a), is_wrong(q, a)) for q, a in answers(half)]
     assert len(scored) > 50
