@@ -137,8 +137,8 @@ class Retriever:
         return ranked.retrieval(self._hits(query, ranked.found, chosen))
 
     def lines(self, query: Query, tokens: int, *, passages: bool = True) -> Retrieval:
-        """What a block of ``tokens`` may hold, in the order in which it is worth its length, as
-        far as the candidates reach; with ``passages`` a turn counts almost as much as a better one
+        """What a block of ``tokens`` may hold, the best match first, then in the order in which
+        it is worth its length, as far as the candidates reach; with ``passages`` a turn counts almost as much as a better one
         beside it. The order is the same for every ``tokens``. Raises ``StoreError``."""
         import numpy as np
 
@@ -147,9 +147,11 @@ class Retriever:
         ranked = self._rank(query, CANDIDATES, RADIUS)
         found, items = ranked.found, ranked.items
         worth = ranking.around(ranked.scores, items) if passages else ranked.scores
-        lengths = found.passage_tokens[items.rows]
+        order = worth - _penalty(found.passage_tokens[items.rows])
+        if len(order):
+            order[ranked.scores.argmax()] = np.inf  # the best match comes first, however long
         spent, fitting = 0, []
-        for one in _choose(ranked, worth - _penalty(lengths), _kind(query)):
+        for one in _choose(ranked, order, _kind(query)):
             fitting.append(one)
             spent += int(found.passage_tokens[one.row])
             if spent > tokens:
@@ -274,9 +276,9 @@ def _penalty(tokens: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _parts(hits: Sequence[Hit], worth: Sequence[float], tokens: int) -> list[tuple[float, Part]]:
-    """The passages of ``hits`` with what each is worth, those first that are worth their length
-    most; of each hit the best first, and no more than ``tokens`` hold. ``worth`` is that of the
-    hits."""
+    """The passages of ``hits`` with what each is worth: the first hit's best, then those first that
+    are worth their length most; of each hit the best first, and no more than ``tokens`` hold.
+    ``worth`` is that of the hits."""
     import numpy as np
 
     odds: list[float] = []
@@ -293,6 +295,7 @@ def _parts(hits: Sequence[Hit], worth: Sequence[float], tokens: int) -> list[tup
             if spent > tokens:
                 break
     value = np.array(odds) - _penalty(np.array(lengths, np.int64))
+    value[:1] = np.inf
     for at in range(1, len(parts)):
         if parts[at][0] == parts[at - 1][0]:  # of one hit in their order
             value[at] = min(value[at], value[at - 1])
