@@ -137,9 +137,10 @@ class Retriever:
         return ranked.retrieval(self._hits(query, ranked.found, chosen))
 
     def lines(self, query: Query, tokens: int, *, passages: bool = True) -> Retrieval:
-        """What a block of ``tokens`` may hold, the best match first, then in the order in which
-        it is worth its length, as far as the candidates reach; with ``passages`` a turn counts almost as much as a better one
-        beside it. The order is the same for every ``tokens``. Raises ``StoreError``."""
+        """What a block of ``tokens`` may hold, the best match first, then in the order in which it
+        is worth its length, as far as the candidates reach; with ``passages`` a turn counts almost
+        as much as a better one beside it. The order is the same for every ``tokens``. Raises
+        ``StoreError``."""
         import numpy as np
 
         from hymem import ranking
