@@ -123,14 +123,16 @@ class _Filling:
         item = self._items[place]
         if place not in self._shown:
             self._last = _fitting(instead(item), self._room - self._number, self._days)
-        if self._last is None:
-            start, end, _ = _part(item, passage)
-            room = self._room - self._frame(place)
-            kept = _cut(item, start, end, room, LEAST_CUT if self._shown else 1)
-            if kept is None:
-                return
+        if self._last is not None:
+            self._room -= self._number + _frame(self._last, self._days) + _part(self._last, 0)[2]
+            return
+        start, end, _ = _part(item, passage)
+        frame = self._frame(place)
+        kept = _cut(item, start, end, self._room - frame, LEAST_CUT if self._shown else 1)
+        if kept is not None:
             self._show(place, start, kept)
-        self._exact = False
+            self._exact = self._exact and not item.passages
+            self._room -= frame + count_tokens(defuse(item.text[start:kept].strip())) + 1
 
     def rendered(self) -> Rendered:
         used = self._used()
