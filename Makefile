@@ -72,7 +72,7 @@ data: $(VENV)/base.stamp
 
 # Says what is missing before anything is installed.
 eval-data:
-	@$(PYTHON) -m evals.files locomo longmemeval_s
+	@$(PYTHON) -m evals.data.files locomo longmemeval_s
 
 eval: eval-data $(VENV)/evals.stamp
 	$(PY) -m evals.cli all

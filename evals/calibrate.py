@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from evals.collections import COLLECTIONS, Memory, Question, load
 from evals.collections.base import dice
 from evals.collections.scopes import SIZES, merged, resized
-from evals.encoders import load_encoder
 from evals.examples import Example, constants, example, fit, loaded, logistic
 from evals.results import measured_code
-from evals.systems import HyMemMemory
+from evals.systems.encoders import load_encoder
+from evals.systems.hymem import HyMemMemory
 from hymem import calibration, ranking
 from hymem.features import SHORT
 from hymem.query import Query

@@ -13,9 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evals.cli_answers import positive
-from evals.data import TASK_VERSIONS, load_locomo, open_longmemeval
-from evals.files import DataError
+from evals.answers.cli import positive
+from evals.data.files import DataError
+from evals.data.loaders import TASK_VERSIONS, load_locomo, open_longmemeval
 
 if TYPE_CHECKING:
     from evals.results import Result
@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> None:
-    from evals.download import SOURCES, fetch
-    from evals.tables import progress
+    from evals.data.download import SOURCES, fetch
+    from evals.progress import progress
 
     for source in SOURCES[arguments.task]:
         print(f"{source.name}, licence {source.licence}, from {source.url}", file=sys.stderr)
@@ -82,7 +82,7 @@ def _data(arguments: argparse.Namespace) -> None:
 
 
 def _retrieval(arguments: argparse.Namespace) -> None:
-    from evals import tables
+    from evals.tables import build
 
     options: dict[str, Any] = {
         "cache": arguments.cache,
@@ -92,41 +92,41 @@ def _retrieval(arguments: argparse.Namespace) -> None:
     }
     if arguments.task == "locomo":
         locomo = load_locomo(arguments.data)
-        result = tables.locomo_table(
+        result = build.locomo_table(
             locomo, arguments.encoder, ablations=arguments.ablations, **options
         )
-        print(tables.show_locomo(result.rows))
+        print(build.show_locomo(result.rows))
     else:
         file = open_longmemeval(arguments.variant, arguments.data)
-        result = tables.longmemeval_table(
+        result = build.longmemeval_table(
             file,
             TASK_VERSIONS["longmemeval"],
             arguments.encoder,
             both_sides=arguments.both_sides,
             **options,
         )
-        print(tables.show_longmemeval(result.rows))
+        print(build.show_longmemeval(result.rows))
     _save(result, arguments.out)
 
 
 def _gate(arguments: argparse.Namespace) -> None:
-    from evals import tables
+    from evals.tables import build
 
-    result = tables.gate_table(
+    result = build.gate_table(
         load_locomo(arguments.data),
         arguments.encoder,
         cache=arguments.cache,
         given_facts=arguments.observations,
     )
-    print(tables.show_gate(result.rows, result.extra["quality"]))
+    print(build.show_gate(result.rows, result.extra["quality"]))
     _save(result, arguments.out)
 
 
 def _transfer(arguments: argparse.Namespace) -> None:
-    from evals import transfer
     from evals.collections import COLLECTIONS
-    from evals.encoders import cached, load_encoder
     from evals.results import Result
+    from evals.retrieval import transfer
+    from evals.systems.encoders import cached, load_encoder
 
     names = arguments.collections or list(COLLECTIONS)
     encoder = cached(load_encoder(arguments.encoder), arguments.cache)
@@ -149,7 +149,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
 
 def _all(arguments: argparse.Namespace) -> None:
     """The committed tables, one file each as soon as it is made, then those of the README."""
-    from evals import plan
+    from evals.tables import plan
 
     chosen = plan.planned(arguments.tables)
     inputs = plan.open_inputs(arguments.data, arguments.cache, arguments.jobs)
@@ -166,14 +166,14 @@ def _all(arguments: argparse.Namespace) -> None:
 
 
 def _readme(arguments: argparse.Namespace) -> None:
-    from evals import readme
+    from evals.tables import readme
 
     readme.update(RESULTS)
     print(f"written: {readme.README}", file=sys.stderr)
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from evals.tables import show_file
+    from evals.tables.build import show_file
 
     print(show_file(arguments.result))
 
@@ -181,14 +181,15 @@ def _show(arguments: argparse.Namespace) -> None:
 def _mine(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
-    from evals import mine
-    from evals.encoders import load_encoder
+    from evals.progress import progress
     from evals.results import Observation, pivot
-    from evals.systems import hymem_systems
-    from evals.tables import comparisons, progress
+    from evals.retrieval import own_chats
+    from evals.systems.encoders import load_encoder
+    from evals.systems.hymem import hymem_systems
+    from evals.tables.build import comparisons
 
-    history = mine.read_history(arguments.store, arguments.user, arguments.agent)
-    clozes = mine.make_clozes(history, arguments.questions)
+    history = own_chats.read_history(arguments.store, arguments.user, arguments.agent)
+    clozes = own_chats.make_clozes(history, arguments.questions)
     if not clozes:
         raise DataError(f"none of the {len(history.messages)} turns is long enough for a cloze")
     observations: list[Observation] = []
@@ -196,9 +197,11 @@ def _mine(arguments: argparse.Namespace) -> None:
         for system in hymem_systems(load_encoder(name), ["hymem", "deep only"]):
             labelled = replace(system, name=f"{system.name}, {name}")
             with progress(labelled.name, len(clozes)) as advance:
-                observations += mine.evaluate(labelled, history, clozes, advance)
+                observations += own_chats.evaluate(labelled, history, clozes, advance)
     print(f"{len(clozes)} cloze questions from {len(history.messages)} turns\n")
-    print(pivot(mine.summarise(observations), "verbatim recall", half="all", group="own chats"))
+    print(
+        pivot(own_chats.summarise(observations), "verbatim recall", half="all", group="own chats")
+    )
     for each in comparisons(observations, "verbatim recall", 1000, "own chats"):
         print(
             f"at 1,000 tokens: {each['a']} − {each['b']} = {each['value']:+.3f} "
@@ -216,8 +219,8 @@ def _save(result: Result, out: Path | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from evals import cli_answers
-    from evals.plan import PLAN
+    from evals.answers import cli as cli_answers
+    from evals.tables.plan import PLAN
 
     parser = argparse.ArgumentParser(
         prog="hymem-eval",

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from evals.data import (
+from evals.data.history import locomo_history
+from evals.data.loaders import (
     CATEGORY_NAMES,
     DataError,
     LocomoConversation,
@@ -26,9 +27,8 @@ from evals.data import (
     is_development,
     load_locomo,
 )
-from evals.history import locomo_history
 from evals.metrics import evidence_recall, locomo_f1, mean
-from evals.systems import as_messages
+from evals.systems.hymem import as_messages
 from hymem import HyMem
 from hymem.demo.run import ask_all, ingest
 from hymem.types import Answer

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evals.collections import Memory, Question
-from evals.systems import HyMemMemory, HyMemSystem
+from evals.systems.hymem import HyMemMemory, HyMemSystem
 from hymem import Config, calibration, ranking
 from hymem.features import NAMES, Table
 from hymem.query import Query

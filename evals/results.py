@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from evals.data import DataError, DataFile, is_development
+from evals.data.loaders import DataError, DataFile, is_development
 from evals.metrics import Mean, mean
 
 HALVES = ("development", "reported", "all")

@@ -41,6 +41,11 @@ BELOW = {
     "studies": ("inference", "network", "recipe", "evaluate", "distill", "train"),
     "integrations": ("inference",),
 }
+# Rooms and modules of evals: each knows none but those before it.
+EVALS = (
+    "metrics", "progress", "data", "systems", "collections", "results", "examples", "calibrate",
+    "retrieval", "answers", "tables", "encoder", "speed", "demo", "cli",
+)  # fmt: skip
 # encode(device="cuda") runs torch, where there is one.
 DOORS = {("snn_encoder.inference", "snn_encoder.network.restore")}
 CIRCLES = {("hymem.features", "hymem.retrieve"): "one constant, RADIUS"}
@@ -56,7 +61,7 @@ LARGE = {
 LONG = {
     "hymem.cli._parser": "one line an option",
     "evals.cli._parser": "one line an option",
-    "evals.score.score_run": "one run from records to a row",
+    "evals.answers.score.score_run": "one run from records to a row",
 }
 WIDE = {
     "hymem.memory.HyMem.__init__": "the face: each setting by its name",
@@ -73,10 +78,10 @@ WIDE = {
     "hymem.llm.openai.OpenAIChat.__init__": "the settings of a client, each by its name",
     "hymem.encoders.openai.OpenAIEncoder.__init__": "the settings of a client, each by its name",
     "snn_encoder.network.kernels._steps": "a Triton kernel takes every pointer as an argument",
-    "evals.score.score_run": "options of the command",
-    "evals.tables.longmemeval_table": "options of the command",
-    "evals.judge.judge_all": "options of the command",
-    "evals.generate.generate": "options of the command",
+    "evals.answers.score.score_run": "options of the command",
+    "evals.tables.build.longmemeval_table": "options of the command",
+    "evals.answers.judge.judge_all": "options of the command",
+    "evals.answers.generate.generate": "options of the command",
 }
 
 Imports = dict[str, set[str]]
@@ -211,6 +216,22 @@ def test_rooms_of_the_encoder_know_those_below_them() -> None:
         for other in others - {"snn_encoder"}
         if other.startswith("snn_encoder.") and room(other) != room(module)
         if room(other) not in BELOW[room(module)] and (module, other) not in DOORS
+    ]
+    assert arrows == []
+
+
+def test_rooms_of_evals_know_those_before_them() -> None:
+    places = {f"evals.{name}": place for place, name in enumerate(EVALS)}
+
+    def place(module: str) -> int:
+        return places[".".join(module.split(".")[:2])]
+
+    arrows = [
+        f"{module} imports {other}"
+        for module, others in imports().items()
+        if module.startswith("evals.")
+        for other in others
+        if other.startswith("evals.") and place(other) > place(module)
     ]
     assert arrows == []
 

@@ -1,7 +1,7 @@
 """Development collections: conversations of many kinds, each with questions and their evidence.
 
 Constants of recall are chosen on these alone, and each is measured on the collection that did not
-choose it (`evals.transfer`). All are made from data at hand by rules, the same on every run.
+choose it (`hymem-eval transfer`). All are made from data at hand by rules, the same on every run.
 """
 
 from __future__ import annotations

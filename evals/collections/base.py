@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from evals.history import History, Message
+from evals.data.history import History, Message
 from hymem.text import terms
 
 _START = datetime(2024, 1, 8, 18, 30)

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evals.collections.base import Memory, Question
-from evals.data import (
+from evals.data.history import locomo_history, longmemeval_history
+from evals.data.loaders import (
     LongMemEvalQuestion,
     is_development,
     load_locomo,
     open_longmemeval,
     stream_longmemeval,
 )
-from evals.history import locomo_history, longmemeval_history
 
 
 def locomo(data: Path | None = None) -> Iterator[Memory]:

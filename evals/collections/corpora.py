@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from evals.files import DataError, cache_dir
+from evals.data.files import DataError, cache_dir
 
 # Talks of fewer lines say too little to be a session of their own.
 SHORTEST_TALK = 5

@@ -12,8 +12,13 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from evals.collections.base import Memory, Question, dice
-from evals.data import LongMemEvalQuestion, is_development, open_longmemeval, stream_longmemeval
-from evals.history import longmemeval_history
+from evals.data.history import longmemeval_history
+from evals.data.loaders import (
+    LongMemEvalQuestion,
+    is_development,
+    open_longmemeval,
+    stream_longmemeval,
+)
 
 MEMORIES = 40
 QUESTIONS = 10  # of one memory

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from evals.collections.base import Memory, Question, dice
-from evals.history import History, Message
+from evals.data.history import History, Message
 
 SIZES = (10, 30, 100, 300, 3_000, 10_000, 30_000)
 # Every so manieth memory stays out of a merged one: its questions are foreign there.

@@ -23,11 +23,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evals.encoders import load_encoder
-from evals.files import find_file
-from evals.history import History
+from evals.data.files import find_file
+from evals.data.history import History
 from evals.results import measured_code, rounded
-from evals.systems import Recalled, System, hymem_systems
+from evals.systems.encoders import load_encoder
+from evals.systems.hymem import Recalled, System, hymem_systems
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -128,10 +128,10 @@ def measure(
     """Ask ``questions`` of LOCOMO as ``hymem-eval generate`` does, the records included."""
     import openai  # noqa: F401  (loaded before the clock starts)
 
-    from evals.answerers import ContextAnswerer
-    from evals.generate import generate, header_of
-    from evals.records import RecordWriter
-    from evals.tasks import load_task
+    from evals.answers.answerers import ContextAnswerer
+    from evals.answers.generate import generate, header_of
+    from evals.answers.records import RecordWriter
+    from evals.data.tasks import load_task
     from hymem.llm.openai import OpenAIChat
     from hymem.prices import Prices
 

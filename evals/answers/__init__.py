@@ -1,0 +1,1 @@
+"""Answers measured: generated, judged, priced, reported."""

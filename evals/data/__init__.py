@@ -1,0 +1,1 @@
+"""Benchmark data: fetched, checked, loaded."""

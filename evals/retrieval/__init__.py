@@ -1,0 +1,1 @@
+"""Retrieval measured: is the evidence in what a system shows?"""

@@ -1,0 +1,1 @@
+"""The committed tables: what each is made of, and the page that shows them."""
