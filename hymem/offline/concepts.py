@@ -49,6 +49,7 @@ _SAME = (
     "neighbour neighbor",
     "meat vegetarian vegan",
     "teach teaches taught teacher instructor tutor lessons",
+    "work works worked working job employer",
     "buy bought cost costs price pay paid spend spent",
     "sell sold",
     "meet met",

@@ -29,6 +29,12 @@ _OTHER = (
 )
 _WHO = rf"(?:{_I}|{_OTHER})"
 _WHO_FIRST = re.compile(_WHO, re.IGNORECASE)
+_NO_SUBJECT = re.compile(
+    r"^(?:(?:finally|just|so|ok(?:ay)?|and|also|btw|yay|hey|well)\b[,!]? *)*"
+    r"(?=(?:moved|moving|living|relocated|settled|started|starting|got|quit|left|working|retired|"
+    r"hired|promoted|turned|bought|switched|rented)\b)",
+    re.IGNORECASE,
+)
 _AND = re.compile(r",? and (?:then )?", re.IGNORECASE)
 _USED_TO = re.compile(r"\bused to ", re.IGNORECASE)
 _THING = (
@@ -62,9 +68,10 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             rf"{_WHO} (?:work(?:s|ing)?\b(?: (?:part|full)[- ]time| with (?:\w+ ){{1,2}}?)?"
             r" ?\b(?:as|at|for|in|from)\b|"
             r"employed|got (?:a |the |my )?(?:new )?(?:job|position|post)|"
-            r"hired|promoted|start(?:ed|ing)? (?:work(?:ing)?|an? (?:\w+ )?job|my new job|as)|"
+            r"(?:got |was |been )?(?:hired|promoted|laid off|fired)|"
+            r"start(?:ed|ing)? (?:work(?:ing)?|an? (?:\w+ )?job|my new job|as)|"
             r"(?:quit|left|lost) (?:my|his|her|their|the) job|handed in (?:my|his|her) notice|"
-            r"teach(?:es)? (?!my|him|her|them|you|me|myself)|retired|laid off|fired)"
+            r"teach(?:es)? (?!my|him|her|them|you|me|myself)|retired)"
             r"(?: (?:as|at|for|in|to|by|from)\b)?",
         ),
         ("job", r"\b(?P<me>my|our) (?:new |current )?(?:job|work|position|career) (?:as|at|is)\b"),
@@ -112,11 +119,17 @@ def stands_for(sentence: str, speaker: str, name: str) -> str | None:
     return f"{speaker}'s {found['who'].lower()}" if found else None
 
 
+def with_subject(sentence: str) -> str:
+    """``sentence`` with the "I" that chats leave out: "finally moved to Lyon"."""
+    return _NO_SUBJECT.sub("I ", sentence)
+
+
 def changing_fact(sentence: str, speaker: str) -> tuple[str, str] | None:
     """(subject, attribute) if ``sentence``, said by ``speaker``, states a fact that can change:
     ``("Mara", "home")``, ``("Mara's brother", "job")``, ``("Mara", "favourite colour")``."""
     if _UNREAL.search(sentence):
         return None
+    sentence = with_subject(sentence)
     for attribute, pattern in _PATTERNS:
         if found := pattern.search(sentence):
             return _subject(found, speaker), attribute
@@ -130,6 +143,7 @@ def changing_fact(sentence: str, speaker: str) -> tuple[str, str] | None:
 def changing_facts(sentence: str, speaker: str) -> list[tuple[str, str]]:
     """All of them, those of later verbs too: "my brother lives in Rome and works for a bank"."""
     first = changing_fact(sentence, speaker)
+    sentence = with_subject(sentence)
     who = _WHO_FIRST.search(sentence)
     if first is None or who is None:
         return [first] if first else []

@@ -55,6 +55,7 @@ _SUBJECT = re.compile(
     r"\b(?:do|does|did|is|are|was|were|has|have|had|will|can) "
     r"(?P<name>(?-i:[A-Z])[\w-]*)(?!['’\w])"
 )
+_OWNER = re.compile(r"(?<=\s)(?P<name>[A-Z][\w-]*)['’]s (?=[a-z])")
 _YES_NO = re.compile(
     r"^(?:is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|should)\b", re.I
 )
@@ -213,10 +214,15 @@ def _spoken(text: str, about: Collection[str]) -> str:
 
 
 def _subject(text: str, about: Collection[str]) -> str | None:
-    found = _WHO_IS.match(text) or _SUBJECT.search(text)
+    found = _WHO_IS.match(text) or _SUBJECT.search(text) or _OWNER.search(text)
     if found is None or any(name.casefold().startswith(found["name"].casefold()) for name in about):
         return None
     return None if found["name"] == "I" else found["name"]
+
+
+def asks_of_anothers(question: Question) -> bool:
+    """Whether it is about what is the subject's, not about the subject: "Tanya's twins"."""
+    return re.search(rf"\b{re.escape(question.subject or '-')}['’]s ", question.text) is not None
 
 
 def _kind(text: str) -> Kind:

@@ -15,7 +15,7 @@ from hymem.offline.concepts import told_by
 from hymem.offline.facts import bygone_facts, changing_facts, stands_for, subject_asked
 from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
-from hymem.offline.question import Question, parse, without_catenative
+from hymem.offline.question import Question, asks_of_anothers, parse, without_catenative
 from hymem.offline.sentences import names
 from hymem.offline.spelling import respelt
 from hymem.text import terms
@@ -289,6 +289,8 @@ def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
     """The statements of the changing fact that is asked for: the newest first, or for a bygone
     state those that say so themselves, else those before the newest, or before the one that the
     question names ("before Lyon"); the oldest first where the question is about the beginning."""
+    if asks_of_anothers(asked):
+        return []
     subjects = {subject_asked(asked.text, owner) for owner in asked.about}
     for relative in _relatives(asked):
         subjects |= _called(relative, ranked)

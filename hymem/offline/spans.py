@@ -9,6 +9,7 @@ from datetime import date
 from hymem.dates import DateSpan, named, resolve
 from hymem.dates.periods import MONTHS, format_period
 from hymem.offline.amounts import habit, nearest, time_of_day
+from hymem.offline.concepts import told_by
 from hymem.offline.passages import Passage
 from hymem.offline.people import KIN, RELATION, TITLE
 from hymem.offline.question import Question
@@ -73,7 +74,9 @@ _I_AM = re.compile(
     rf"\bI(?:['’]?m| am) (?P<name>(?!\w+(?:ish|ese|ian|ican)\b){_NAME})(?=[,.!]| and\b|$)"
 )
 _CLAUSES = re.compile(r"[,;–—] |(?:,? )(?=(?:and|but|so|because|while) )", re.I)
-_HABIT = re.compile(r"\bwhen (?:do|does)\b|\bwhat time (?:do|does)\b", re.IGNORECASE)
+_HABIT = re.compile(
+    r"\bwhen (?:do|does)\b|\bwhat time (?:do|does)\b|\bwhen are (?:my|our|the)\b", re.IGNORECASE
+)
 _SOMEBODY = re.compile(
     rf"\b(?:(?:[Mm]y|[Oo]ur|one of (?:my|our))|an?(?= (?:[a-z-]+ )?(?:{RELATION})\b)) "
     rf"(?:[a-z-]+ ){{0,2}}?(?:{RELATION})s?\b"
@@ -161,7 +164,8 @@ def _first_date(passage: Passage, text: str) -> DateSpan | None:
     spans = resolve(text, passage.time) if passage.time else []
     if passage.hit.kind == "unit":
         spans = [span for span in spans if span.absolute]
-    return min(spans, key=lambda span: (span.granularity == "range", span.start_char), default=None)
+    rough = {"range": 2, "year": 1}  # "he is 70 this year, the party is on 9 May"
+    return min(spans, key=lambda s: (rough.get(s.granularity, 0), s.start_char), default=None)
 
 
 def place(passage: Passage, question: Question) -> str | None:
@@ -207,7 +211,8 @@ def clause(text: str, question: Question) -> str:
         return text
     named = {term for name in names(question.text) for term in terms(name)}
     wanted = set(question.terms) - named
-    held = [len(wanted.intersection(terms(part))) for part in parts]
+    stems = [set(terms(part)) for part in parts]
+    held = [sum(not has.isdisjoint({one, *told_by(one)}) for one in wanted) for has in stems]
     best = max(held)
     return parts[held.index(best)] if held.count(best) == 1 else text
 
