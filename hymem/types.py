@@ -331,7 +331,8 @@ class TokenCoder(Protocol):
     """What an ``Encoder`` may offer besides, for late interaction: codes of single tokens.
 
     Where it does, the ids of each memory's tokens are kept (two bytes a token), and a question is
-    matched token by token (``hymem.stores.maxsim``). An encoder without it works all the same.
+    matched token by token (``hymem.stores.index.maxsim``). An encoder without it works all the
+    same.
     """
 
     @property

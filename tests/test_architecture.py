@@ -55,7 +55,7 @@ LARGE = {
     "hymem.cli": "every command and what it prints",
     "hymem.ingest": "the write path: segments, leases, extraction, superseded facts",
     "hymem.memory": "the face: a docstring for every public method",
-    "hymem.stores.items": "turns and units as rows: written, read back, checked",
+    "hymem.stores.tables.items": "turns and units as rows: written, read back, checked",
     "hymem.stores.base": "the records and the interface of a store, with their docstrings",
 }
 LONG = {
@@ -72,9 +72,9 @@ WIDE = {
     "hymem.memory.HyMem.chat_stream": "the face: each part of a question by its name",
     "hymem.wiring.assemble": "what the face was given",
     "hymem.stores.base.Store.candidates": "the parts of a question, loose",
-    "hymem.stores.match.Matching.candidates": "the parts of a question, loose",
+    "hymem.stores.index.cache.Matching.candidates": "the parts of a question, loose",
     "hymem.stores.base.Store.update_text": "all that a text carries",
-    "hymem.stores.edits.Edits.update_text": "all that a text carries",
+    "hymem.stores.tables.edits.Edits.update_text": "all that a text carries",
     "hymem.llm.openai.OpenAIChat.__init__": "the settings of a client, each by its name",
     "hymem.encoders.openai.OpenAIEncoder.__init__": "the settings of a client, each by its name",
     "snn_encoder.network.kernels._steps": "a Triton kernel takes every pointer as an argument",

@@ -34,7 +34,7 @@ def memory(tmp_path: Path) -> Iterator[HyMem]:
 def test_every_file_is_for_its_owner_alone(
     tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.stores.upkeep.SMALLEST", 100)
+    monkeypatch.setattr("hymem.stores.index.upkeep.SMALLEST", 100)
     before = os.umask(umask)
     try:
         with HyMem(tmp_path / "m.db", llm=None, background=False) as memory:

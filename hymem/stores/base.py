@@ -154,8 +154,8 @@ class Candidates:
     that a matching unit rests on; all of them by ascending id, each once. ``dense`` and ``lexical``
     are filled for every row, whichever match found it.
 
-    ``late`` and ``late_window`` are MaxSim (``hymem.stores.maxsim``): the best cosine of each of
-    the question's tokens to any token of the text, averaged by the tokens' weights and their idf
+    ``late`` and ``late_window`` are MaxSim (``hymem.stores.index.maxsim``): the best cosine of each
+    of the question's tokens to any token of the text, averaged by the tokens' weights and their idf
     over the scope's turns; 0 where the question came without tokens or the row has none. Of an item
     with several keys the best key counts. A window is the item and the turns before and after it
     (of a unit: those around its first source turn), as far as they are in its session and the

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from hymem.errors import StoreError
 from hymem.passages import PASSAGE_TOKENS
 from hymem.stores.damage import damaged, is_undecodable
-from hymem.stores.items import Items, check_keys, insert_keys
 from hymem.stores.rows import ids_to_blob
+from hymem.stores.tables.items import Items, check_keys, insert_keys
 from hymem.types import Scope, Turn, Unit
 
 if TYPE_CHECKING:

@@ -184,7 +184,7 @@ def passages_to_blobs(lexical: str, passages: Sequence[NewPassage]) -> tuple[byt
 
 
 def terms_blob(lexical: str) -> bytes:
-    from hymem.stores.lexical import hash_terms
+    from hymem.stores.index.lexical import hash_terms
 
     return hash_terms(terms(lexical)).tobytes()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Self
 
-from hymem.stores.edits import Edits
-from hymem.stores.events import Events
-from hymem.stores.ledger import Ledger
 from hymem.stores.reembed import Reembedding
+from hymem.stores.tables.costs import Ledger
+from hymem.stores.tables.edits import Edits
+from hymem.stores.tables.events import Events
 from hymem.stores.transfer import Transfer
 
 

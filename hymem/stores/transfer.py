@@ -9,8 +9,8 @@ from typing import Any
 
 from hymem.stores.base import Imported, OldChange, OldEvent, OldTurn, OldUnit
 from hymem.stores.damage import damaged
-from hymem.stores.items import INSERT_TURN, Items, prepare
 from hymem.stores.rows import FROM_ITEMS, metadata_from_text, sources_of, time_to_text
+from hymem.stores.tables.items import INSERT_TURN, Items, prepare
 from hymem.types import Scope
 
 FORMAT = 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hymem.errors import EncoderError
 from hymem.stores.base import AskedTokens
-from hymem.stores.maxsim import TokenIndex, best_matches, idf, weighted
+from hymem.stores.index.maxsim import TokenIndex, best_matches, idf, weighted
 from hymem.stores.sqlite import SQLiteStore
 
 VOCABULARY = 50

@@ -127,7 +127,7 @@ def test_delete_all_empties_one_scope(store: SQLiteStore) -> None:
 def test_after_delete_all_no_file_holds_a_byte_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.stores.upkeep.SMALLEST", 10)
+    monkeypatch.setattr("hymem.stores.index.upkeep.SMALLEST", 10)
     secret = "xylophonequartz"
     with open_store(tmp_path / "chat.db") as store:
         store.add_turns(BEN, [turn(f"ben {i}") for i in range(300)])

@@ -12,7 +12,7 @@ import pytest
 from filling import ANA, BEN, DIM, encode, extract, found, turn, unit
 
 from hymem.errors import EncoderError
-from hymem.stores.lexical import K1, B
+from hymem.stores.index.lexical import K1, B
 from hymem.stores.sqlite import SQLiteStore
 from hymem.text import terms
 from hymem.types import Filter, Scope
@@ -198,7 +198,7 @@ def test_an_empty_or_unknown_scope_has_no_candidates(store: SQLiteStore) -> None
 def test_frequent_terms_count_though_they_are_not_read_in_full(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.stores.lexical.POSTINGS_BUDGET", 30)
+    monkeypatch.setattr("hymem.stores.index.lexical.POSTINGS_BUDGET", 30)
     texts = [f"common w{i % 10} {'rare' * (i % 50 == 7)}" for i in range(200)]
     ids = store.add_turns(ANA, [turn(text) for text in texts])
     got = store.candidates(ANA, None, "common rare w7", 4)
@@ -219,14 +219,14 @@ def test_vectors_of_another_shape_are_refused(store: SQLiteStore) -> None:
 def test_the_least_recently_searched_scopes_leave_memory(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.stores.match.INDEX_COUNT", 3)
+    monkeypatch.setattr("hymem.stores.index.cache.INDEX_COUNT", 3)
     scopes = [Scope(f"user {i}") for i in range(6)]
     for scope in scopes:
         store.add_turns(scope, [turn(f"bread of {scope.user_id}")])
     for scope in (*scopes, scopes[3]):
         assert len(found(store, scope, "bread")) == 1
     assert list(store._indexes) == [scopes[4], scopes[5], scopes[3]]
-    monkeypatch.setattr("hymem.stores.match.INDEX_BYTES", 1)
+    monkeypatch.setattr("hymem.stores.index.cache.INDEX_BYTES", 1)
     assert len(found(store, scopes[0], "bread")) == 1
     assert list(store._indexes) == list(store._sizes) == [scopes[0]]
     store.delete_all(scopes[0])

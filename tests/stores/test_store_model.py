@@ -25,7 +25,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hymem.stores.maxsim import idf
+from hymem.stores.index.maxsim import idf
 from hymem.stores.sqlite import SQLiteStore
 from hymem.text import terms
 from hymem.types import Scope

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hymem.errors import EncoderError
 from hymem.stores.base import NewPassage, NewTurn
-from hymem.stores.maxsim import idf
-from hymem.stores.passages import LOOKED_AT
+from hymem.stores.index.maxsim import idf
+from hymem.stores.index.passages import LOOKED_AT
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Passage
 

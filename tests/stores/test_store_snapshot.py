@@ -16,8 +16,8 @@ import pytest
 from filling import ANA, BEN, DIM, asked, encode, extract, found, open_store, turn, unit
 
 from hymem.errors import StoreError
-from hymem.stores import loader, snapshot
 from hymem.stores.base import Candidates
+from hymem.stores.index import loader, snapshot
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Filter
 
@@ -32,8 +32,8 @@ def text_of(number: int) -> str:
 
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hymem.stores.upkeep.SMALLEST", 100)
-    monkeypatch.setattr("hymem.stores.lexical._TAIL", 64)
+    monkeypatch.setattr("hymem.stores.index.upkeep.SMALLEST", 100)
+    monkeypatch.setattr("hymem.stores.index.lexical._TAIL", 64)
 
 
 @pytest.fixture
@@ -263,8 +263,8 @@ def test_an_unwritable_index_folder_only_costs_time(tmp_path: Path) -> None:
 def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.stores.dense.EXACT_KEYS", 2000)
-    monkeypatch.setattr("hymem.stores.dense.GROWTH", 2)
+    monkeypatch.setattr("hymem.stores.index.dense.EXACT_KEYS", 2000)
+    monkeypatch.setattr("hymem.stores.index.dense.GROWTH", 2)
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(40, DIM))
     vectors = centres[rng.integers(0, 40, 9000)] + rng.normal(size=(9000, DIM))
@@ -288,7 +288,7 @@ def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds
         check_recall(store, ids, vectors)
         tenth = np.arange(9000) % 10 == 9
         check_recall(store, ids[tenth], vectors[tenth], where=Filter(session_id="s1"))
-        monkeypatch.setattr("hymem.stores.dense.FEW_OF_LISTS", 0.5)
+        monkeypatch.setattr("hymem.stores.index.dense.FEW_OF_LISTS", 0.5)
         check_recall(store, ids[tenth], vectors[tenth], where=Filter(session_id="s1"))
         gone = ids[:200].tolist()
         for item_id in gone[:20]:

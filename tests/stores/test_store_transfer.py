@@ -155,7 +155,7 @@ def test_turns_added_in_one_moment_are_told_apart(
 ) -> None:
     first, second = opened("1.db"), opened("2.db")
     with monkeypatch.context() as coarse:
-        coarse.setattr("hymem.stores.items.clock.time", lambda: 1_770_000_000.0)
+        coarse.setattr("hymem.stores.tables.items.clock.time", lambda: 1_770_000_000.0)
         first.add_turns(ANA, [turn(text) for text in ("red", "red", "blue", "green")])
     exported = lines(first)
     assert load(second, map(json.loads, exported[:3])) == 2

@@ -11,8 +11,7 @@ from hymem.errors import NotFoundError, StoreError
 from hymem.messages import clean_text
 from hymem.stores.damage import check_types
 from hymem.stores.erase import compact, owe, wipe
-from hymem.stores.items import check_keys, drop_keys, insert_keys
-from hymem.stores.match import Matching
+from hymem.stores.index.cache import Matching
 from hymem.stores.rows import (
     KEY_TABLES,
     is_id,
@@ -20,6 +19,7 @@ from hymem.stores.rows import (
     time_from_seconds,
     time_from_text,
 )
+from hymem.stores.tables.items import check_keys, drop_keys, insert_keys
 from hymem.text import forget_words
 from hymem.types import Scope
 

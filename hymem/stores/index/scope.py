@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hymem.stores.base import AskedTokens, Candidates
-from hymem.stores.columns import Column, Ragged, distinct
-from hymem.stores.maxsim import weighted
-from hymem.stores.metadata import MetadataIndex
-from hymem.stores.passages import Asked, NewPassages, PassageIndex
+from hymem.stores.index.columns import Column, Ragged, distinct
+from hymem.stores.index.maxsim import weighted
+from hymem.stores.index.metadata import MetadataIndex
+from hymem.stores.index.passages import Asked, NewPassages, PassageIndex
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hymem.stores.base import AskedTokens
-from hymem.stores.columns import Column, Ragged, distinct
-from hymem.stores.dense import DenseIndex
-from hymem.stores.lexical import OVERFETCH, LexicalIndex, Query, best_of
-from hymem.stores.maxsim import TokenIndex, best_matches, weighted
+from hymem.stores.index.columns import Column, Ragged, distinct
+from hymem.stores.index.dense import DenseIndex
+from hymem.stores.index.lexical import OVERFETCH, LexicalIndex, Query, best_of
+from hymem.stores.index.maxsim import TokenIndex, best_matches, weighted
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

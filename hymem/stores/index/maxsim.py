@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.stores.columns import Column, Ragged
+from hymem.stores.index.columns import Column, Ragged
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.uint16]

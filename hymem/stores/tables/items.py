@@ -16,7 +16,6 @@ from hymem.messages import clean_text
 from hymem.stores.base import NewTurn, NewUnit, Status
 from hymem.stores.core import Core
 from hymem.stores.damage import MOST_TURNS, damaged
-from hymem.stores.past import KNOWN
 from hymem.stores.rows import (
     FROM_ITEMS,
     KEY_TABLES,
@@ -37,6 +36,7 @@ from hymem.stores.rows import (
     turn_from_row,
     units_from_rows,
 )
+from hymem.stores.tables.past import KNOWN
 from hymem.types import Filter, Scope, Turn, Unit
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hymem.files import private_folder, replacing
-from hymem.stores.columns import Ragged
-from hymem.stores.index import COLUMNS, ScopeIndex
+from hymem.stores.index.columns import Ragged
+from hymem.stores.index.scope import COLUMNS, ScopeIndex
 
 FORMAT = "hymem-index-4"
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.stores.columns import Column, Ragged
+from hymem.stores.index.columns import Column, Ragged
 
 K1 = 1.2
 B = 0.75

@@ -14,10 +14,10 @@ from typing import Any
 
 from hymem import forks
 from hymem.errors import StoreClosedError, StoreError
-from hymem.stores import snapshot
 from hymem.stores.database import Database
 from hymem.stores.erase import wipe
-from hymem.stores.index import ScopeIndex
+from hymem.stores.index import snapshot
+from hymem.stores.index.scope import ScopeIndex
 
 log = logging.getLogger(__name__)
 

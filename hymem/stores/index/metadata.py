@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hymem.conditions import Condition, Test
-from hymem.stores.columns import Column
+from hymem.stores.index.columns import Column
 from hymem.stores.rows import metadata_from_text
 
 if TYPE_CHECKING:
-    from hymem.stores.index import ScopeIndex
+    from hymem.stores.index.scope import ScopeIndex
 
 _ROWS_AT_ONCE = 4096
 _BYTES_PER_VALUE = 150

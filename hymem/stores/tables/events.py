@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from hymem.messages import clean_text
 from hymem.stores.base import Lease, NewUnit
 from hymem.stores.damage import RESTORE, damaged
-from hymem.stores.items import DUE, Items, check_keys
-from hymem.stores.past import CURRENT
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
@@ -23,6 +21,8 @@ from hymem.stores.rows import (
     turn_from_row,
     units_from_rows,
 )
+from hymem.stores.tables.items import DUE, Items, check_keys
+from hymem.stores.tables.past import CURRENT
 from hymem.types import Event, Filter, Scope, Turn, Unit
 
 _EVENT = """

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from hymem.stores.damage import check_memory, check_types
-from hymem.stores.index import Batch, ScopeIndex
-from hymem.stores.passages import NewPassages
+from hymem.stores.index.passages import NewPassages
+from hymem.stores.index.scope import Batch, ScopeIndex
 from hymem.stores.rows import (
     counts_from_blob,
     ids_from_blob,

@@ -16,8 +16,6 @@ from hymem.conditions import conditions
 from hymem.messages import as_utc
 from hymem.stores.base import AskedTokens, Candidates, NewTurn
 from hymem.stores.erase import owed
-from hymem.stores.items import Items, check_keys
-from hymem.stores.past import current_ids, older_texts
 from hymem.stores.rows import (
     FROM_ITEMS,
     TURN_COLUMNS,
@@ -28,6 +26,8 @@ from hymem.stores.rows import (
     seconds_of,
     turn_from_row,
 )
+from hymem.stores.tables.items import Items, check_keys
+from hymem.stores.tables.past import current_ids, older_texts
 from hymem.text import forget_words, terms
 from hymem.types import Filter, Kind, Scope, Turn
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hymem.stores.index import ScopeIndex
-    from hymem.stores.upkeep import Upkeep
+    from hymem.stores.index.scope import ScopeIndex
+    from hymem.stores.index.upkeep import Upkeep
 
 # Indexes kept in memory; the least recently used go first.
 INDEX_BYTES = 4 << 30
@@ -68,7 +68,7 @@ class Matching(Items):
 
     @property
     def _upkeep(self) -> Upkeep:
-        from hymem.stores.upkeep import Upkeep
+        from hymem.stores.index.upkeep import Upkeep
 
         with self._indexes_lock:
             if self._kept_up is None:
@@ -99,7 +99,7 @@ class Matching(Items):
     ) -> Candidates:
         import numpy as np
 
-        from hymem.stores.lexical import hash_terms
+        from hymem.stores.index.lexical import hash_terms
 
         hashes = hash_terms(terms(query))
         wanted = None if vector is None else np.asarray(vector, np.float32)
@@ -188,7 +188,7 @@ class Matching(Items):
                 yield connection, scope_id, index
 
     def _find_index(self, connection: sqlite3.Connection, scope: Scope) -> tuple[int, ScopeIndex]:
-        from hymem.stores.index import ScopeIndex
+        from hymem.stores.index.scope import ScopeIndex
 
         scope_id = self._scope_id(connection, scope)
         if scope_id is None:
@@ -207,7 +207,7 @@ class Matching(Items):
     def _catch_up(
         self, connection: sqlite3.Connection, scope: Scope, scope_id: int, index: ScopeIndex
     ) -> None:
-        from hymem.stores.loader import catch_up, version_of
+        from hymem.stores.index.loader import catch_up, version_of
 
         # A thread whose view is older than the index finds nothing to do.
         if version_of(connection, scope_id) <= index.version:
@@ -273,7 +273,7 @@ class Matching(Items):
         if not where.metadata:
             return None
         if index.metadata is None:
-            from hymem.stores.metadata import MetadataIndex
+            from hymem.stores.index.metadata import MetadataIndex
 
             index.metadata = MetadataIndex()
         index.metadata.catch_up(connection, scope_id, index)

@@ -1,0 +1,1 @@
+"""One scope in memory: derived from the tables, and searched in their place."""

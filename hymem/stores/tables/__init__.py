@@ -1,0 +1,1 @@
+"""The tables: functions that take a connection, and read or write rows."""
