@@ -291,7 +291,7 @@ def fit_expendable(opened: Mapping[str, Sequence[Opened]]) -> dict[str, Any]:
     less: dict[float, list[tuple[bool, int]]] = {step: [] for step in EXPENDABLE}
     for name in ASKING:
         for memory, hymem in opened[name]:
-            for question in memory.questions[:40]:
+            for question in memory.questions:
                 evidence = set(question.evidence)
                 recalled = hymem.recall(question.text, BUDGET)
                 full.append((evidence <= recalled.messages, recalled.tokens))
