@@ -29,7 +29,7 @@ $(VENV)/docs.stamp: $(VENV)/base.stamp
 demo: $(VENV)/base.stamp
 ifdef DATA
 	$(PIP) 'nltk>=3.9'
-	$(PY) -m evals.demo --data '$(DATA)'
+	$(PY) -m evals.cli demo --data '$(DATA)'
 else
 	$(PY) -m hymem.demo
 endif

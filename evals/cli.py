@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from evals.answers.cli import positive
@@ -35,6 +36,9 @@ examples:
   hymem-eval score hymem.jsonl --judge gpt-4.1-mini --runs 3
   hymem-eval report hymem.jsonl full.jsonl --out report
   hymem-eval mine chat.db --user ana
+  hymem-eval demo                                 the demo, on LOCOMO
+  hymem-eval encoder quality --out quality.json   encoders by themselves
+  hymem-eval speed memory --texts FILE            adding and searching, beside mem0
   hymem-eval all                                  the offline tables of evals/results
   hymem-eval all --tables locomo-spiking gate-spiking
 """
@@ -293,9 +297,57 @@ def _parser() -> argparse.ArgumentParser:
         help=f"only these of: {', '.join(table.name for table in PLAN)}",
     )
     _jobs_option(everything)
+    _measurements(verbs)
     readme = verbs.add_parser("readme", help="put the tables of evals/results into the README")
     readme.set_defaults(run=_readme)
     return parser
+
+
+def _measurements(verbs: Any) -> None:
+    """The commands that stand in modules of their own, with their options."""
+    from evals import demo
+    from evals.encoder import development_half, quality, search_steps
+    from evals.encoder import speed as encoder_speed
+    from evals.speed import erase, harness, memory, store
+
+    groups: dict[str, tuple[str, dict[str, ModuleType]]] = {
+        "encoder": (
+            "sentence encoders by themselves: quality, speed, steps",
+            {
+                "quality": quality,
+                "speed": encoder_speed,
+                "search-steps": search_steps,
+                "development-half": development_half,
+            },
+        ),
+        "speed": (
+            "time and memory that HyMem takes",
+            {"memory": memory, "store": store, "erase": erase, "harness": harness},
+        ),
+    }
+    for name, (summary, modules) in groups.items():
+        group = verbs.add_parser(name, help=summary)
+        parts = group.add_subparsers(required=True, metavar="command")
+        for part, module in modules.items():
+            _measurement(parts, part, module)
+    _measurement(verbs, "demo", demo)
+
+
+def _measurement(verbs: Any, name: str, module: ModuleType) -> None:
+    """A module with ``add_options(parser)`` and ``run(arguments)`` as a command; its docstring is
+    the help."""
+    text = (module.__doc__ or "").strip()
+    summary = text.partition("\n")[0].removesuffix(".")
+    if summary[1].islower() or summary[1] == " ":
+        summary = summary[0].lower() + summary[1:]
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_options(parser)
+    parser.set_defaults(run=module.run)
 
 
 def _jobs_option(verb: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""``python -m evals.demo --data locomo10.json``: the demo on LOCOMO, with no language model.
+"""The demo on LOCOMO, with no language model.
 
 Ingests the conversations, asks a sample of their questions, and prints evidence recall and the
 offline reader's F1, with its score on the bundled demo beside them.
@@ -7,7 +7,6 @@ offline reader's F1, with its score on the bundled demo beside them.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from rich.table import Table
 from evals.data.history import locomo_history
 from evals.data.loaders import (
     CATEGORY_NAMES,
-    DataError,
     LocomoConversation,
     LocomoQuestion,
     is_development,
@@ -58,20 +56,16 @@ class Asked:
         return locomo_f1(text, self.question.answer, self.question.category)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; 0 on success, 2 when the data cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m evals.demo", description=__doc__)
-    parser.add_argument("--data", help="locomo10.json, or the folder that holds it")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, help="locomo10.json, or the folder that holds it")
     parser.add_argument(
         "--every", type=int, default=10, help="ask every n-th question (default: %(default)s)"
     )
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> None:
     console = Console()
-    try:
-        locomo = load_locomo(options.data)
-    except DataError as error:
-        console.print(str(error), style="red", markup=False)
-        return 2
+    locomo = load_locomo(options.data)
     with TemporaryDirectory() as folder, HyMem(Path(folder) / "locomo.db", llm=None) as memory:
         _ingest(console, memory, locomo.conversations)
         asked = list(_ask_all(console, memory, locomo.conversations, max(options.every, 1)))
@@ -80,7 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _show_examples(console, asked)
     _show_scores(console, asked)
     console.print(f"The bundled demo's questions: {sum(bundled)} of {len(bundled)} right.")
-    return 0
 
 
 def _bar(console: Console, what: str) -> Progress:
@@ -174,7 +167,3 @@ def _row(table: Table, name: str, asked: Sequence[Asked]) -> None:
     table.add_row(
         name, *("–" if value is None else f"{value:.3f}" for value in scores), str(len(asked))
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -42,9 +42,21 @@ def with_commands(program: str, module: str) -> Iterator[str]:
     whole = help_of(module)
     yield block(whole)
     common = set(options(whole))
-    for command in re.findall(r"^    ([a-z][a-z-]+)(?: |$)", whole, re.MULTILINE):
-        yield f"### {program} {command}\n"
-        yield block(without(help_of(module, command), common))
+
+    def each(path: tuple[str, ...], text: str) -> Iterator[str]:
+        for command in commands(text):
+            inner = help_of(module, *path, command)
+            yield f"### {' '.join((program, *path, command))}\n"
+            yield block(without(inner, common))
+            yield from each((*path, command), inner)
+
+    yield from each((), whole)
+
+
+def commands(text: str) -> list[str]:
+    """The commands that a help text lists."""
+    listed = text.partition("\npositional arguments:\n  command\n")[2].partition("\n\n")[0]
+    return re.findall(r"^    ([a-z][a-z-]+)(?: |$)", listed, re.MULTILINE)
 
 
 def help_of(module: str, *command: str) -> str:

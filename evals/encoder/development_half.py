@@ -1,8 +1,8 @@
-"""LOCOMO's development half as a file for `--dev` of snn_encoder's scripts.
+"""LOCOMO's development half as a file for --dev of snn_encoder's commands.
 
-`python -m evals.encoder.development_half --out locomo_dev.jsonl`: one line a conversation, with the
-check of `evals.encoder.quality`: observations as keys, and for each evidence turn of a question the
-observations that give it. The file holds text of the data set: it is not committed.
+One line a conversation, with the check of `hymem-eval encoder quality`: observations as keys, and
+for each evidence turn of a question the observations that give it. The file holds text of the data
+set: do not publish it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,11 @@ def collections(conversations: Iterable[LocomoConversation]) -> Iterator[dict[st
         yield {"keys": [unit.text for unit in units], "queries": queries}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m evals.encoder.development_half", description=__doc__
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON lines")
-    args = parser.parse_args()
-    with args.out.open("w", encoding="utf-8") as file:
+
+
+def run(arguments: argparse.Namespace) -> None:
+    with arguments.out.open("w", encoding="utf-8") as file:
         for collection in collections(load_locomo().conversations):
             file.write(json.dumps(collection) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Quality of sentence encoders by themselves: `python -m evals.encoder.quality --out FILE`.
+"""Quality of sentence encoders by themselves.
 
 Three checks, each with its development part apart:
 
@@ -8,7 +8,7 @@ Three checks, each with its development part apart:
 - STS-B: Spearman correlation of cosine and human score; also over the test pairs that share at
   least half of their words, where order and context decide.
 
-`--table-only` reads a model's token level alone, without its blocks.
+--table-only reads a model's token level alone, without its blocks.
 """
 
 from __future__ import annotations
@@ -126,14 +126,16 @@ def table_only(weights: str) -> SpikingEncoder:
     return SpikingEncoder(alone, weights)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m evals.encoder.quality", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", nargs="*", default=["nano", "small"])
     parser.add_argument("--timesteps", nargs="*", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--table-only", action="store_true", help="add rows without blocks")
     parser.add_argument("--teacher", action="store_true", help="measure MiniLM too (slow)")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; rows are added to it")
-    args = parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, and write after every row, so that a run that ends early is not lost."""
     rows: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
     if args.teacher and "all-MiniLM-L6-v2" not in rows:
         rows["all-MiniLM-L6-v2"] = measure(CachedEncoder(MiniLM()).encode)
@@ -149,7 +151,3 @@ def main() -> None:
                 rows[f"{name} T={steps}"] = {**row, "version": model.version}
                 args.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
                 print(name, steps, json.dumps(row), flush=True)
-
-
-if __name__ == "__main__":
-    main()

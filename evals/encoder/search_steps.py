@@ -1,4 +1,4 @@
-"""How many steps a spiking search needs: `python -m evals.encoder.search_steps [--weights small]`.
+"""How many steps a spiking search needs.
 
 LOCOMO observations, categories 1-4, recall@10 linked, keys at the encoder's default T. Prints
 `SpikingEncoder.search`'s share of the recall of queries at T = 8 and its mean T: for a range of
@@ -63,17 +63,13 @@ def _recall(scored: NDArray[np.float64]) -> float:
     return float(scored[:, 0].mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m evals.encoder.search_steps", description=__doc__
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="small")
-    encoder = SpikingEncoder.from_pretrained(parser.parse_args().weights)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    encoder = SpikingEncoder.from_pretrained(arguments.weights)
     for row in shares(encoder, True, MARGINS):
         print(json.dumps(row), flush=True)
     for name, half in (("development", True), ("other half", False)):
         print(name, json.dumps(next(shares(encoder, half, (MARGIN,)))))
-
-
-if __name__ == "__main__":
-    main()

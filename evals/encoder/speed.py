@@ -1,4 +1,4 @@
-"""Speed of the spiking encoder beside MiniLM in torch: `python -m evals.encoder.speed`.
+"""Speed of the spiking encoder beside MiniLM in torch.
 
 Texts of 30 tokens, tokenizer included, best of several runs after a warm-up, and the median
 latency of one short query. The mode that is timed is the mode that is scored. With --onnx each
@@ -107,8 +107,7 @@ def in_onnxruntime(
     return encode
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m evals.encoder.speed", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoders", nargs="*", default=["nano", "small"])
     parser.add_argument("--timesteps", nargs="*", type=int, default=[])
     parser.add_argument("--runs", type=int, default=5)
@@ -120,7 +119,10 @@ def main() -> None:
         action="store_true",
         help="count the process' processor time, for machines that others use too",
     )
-    args = parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the figures as JSON."""
     clock = time.process_time if args.cpu_time else time.perf_counter
     rows: list[dict[str, Any]] = []
     if not args.no_minilm:
@@ -132,11 +134,11 @@ def main() -> None:
         encoder = SpikingEncoder.from_pretrained(name)
         for steps in args.timesteps or [encoder.timesteps]:
 
-            def run(batch: Sequence[str], steps: int = steps) -> np.ndarray:
+            def encoded(batch: Sequence[str], steps: int = steps) -> np.ndarray:
                 return encoder.encode(batch, steps)  # noqa: B023
 
             name_and_version = f"{encoder.name} {encoder.version}"
-            ways: dict[str, Callable[[Sequence[str]], np.ndarray]] = {name_and_version: run}
+            ways: dict[str, Callable[[Sequence[str]], np.ndarray]] = {name_and_version: encoded}
             if args.onnx:
                 model = in_onnxruntime(encoder, steps, args.threads)
                 ways[f"{name_and_version}, onnxruntime"] = model
@@ -151,7 +153,3 @@ def main() -> None:
     unit = "processor seconds of one thread" if args.cpu_time else "wall seconds"
     found = {"machine": machine, "seconds": unit, "tokens": TOKENS, "rows": rows}
     print(json.dumps(found, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """What it takes to delete for good: one turn, a small scope, a large one, and to give room back.
 
-    python -m evals.speed.erase --sizes 10000 100000 1000000 --json evals/speed/results/erase.json
-
 The texts are words at random, the vectors random numbers: deleting looks at neither. Beside one
 large scope stand small ones of ten turns, written in between. While a scope is deleted or the file
 compacted, another process adds turn after turn; its longest wait is reported.
@@ -76,12 +74,13 @@ class Row:
     writer_waits_for_compact: float
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--folder", type=Path, help="where the database goes")
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="file for the figures")
+
+
+def run(arguments: argparse.Namespace) -> None:
     rows = []
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -93,8 +92,8 @@ def main() -> None:
         "load": os.getloadavg(),
         "rows": [asdict(row) for row in rows],
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if arguments.out:
+        arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def measure(path: Path, size: int) -> Row:
@@ -182,7 +181,3 @@ def another_writer(path: Path) -> Iterator[list[float]]:
         stop.touch()
         waits.append(float(writer.communicate()[0]))
         stop.unlink()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """What the harness adds to an endpoint's own time, with 16 questions in flight.
 
-    python -m evals.speed.harness --data FOLDER [--seconds 1] [--questions 1540] [--out FILE.json]
-
 A server of the OpenAI protocol on loopback answers every call after a fixed time, in a process of
 its own. LOCOMO's questions are asked there, once with one fixed context, once with HyMem's recall,
 its loading of the conversations included. Each run is compared with the least time that so many
@@ -167,13 +165,14 @@ def measure(
     }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, help="file or folder (default: HYMEM_DATA)")
     parser.add_argument("--seconds", type=float, default=1.0, help="what each call takes")
     parser.add_argument("--questions", type=int, default=1540)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--out", type=Path, help="file for the figures")
+
+
+def run(arguments: argparse.Namespace) -> None:
     load = os.getloadavg()[0]
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -203,7 +202,3 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps(rounded(report), indent=1))
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(rounded(report), indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

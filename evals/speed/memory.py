@@ -1,9 +1,6 @@
 """How fast HyMem adds and searches, beside mem0 on the same texts in the same run.
 
-``python -m evals.speed.memory --texts FILE [--sizes 2000 10000 100000 1000000] [--out FILE.json]``
-
-``FILE`` holds one distinct text a line (xz or plain). No model is called; mem0 runs with
-``infer=False``, MiniLM and FAISS, if it is installed.
+No model is called; mem0 runs with infer=False, MiniLM and FAISS, if it is installed.
 """
 
 from __future__ import annotations
@@ -45,8 +42,15 @@ print(time.perf_counter() - started)
 """
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    arguments = _arguments(argv)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--texts", required=True, help="distinct texts, one a line (.xz or plain)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--folder", help="where the databases are made (default: the temp folder)")
+    parser.add_argument("--no-mem0", action="store_true", help="leave the peer out")
+    parser.add_argument("--out", type=Path, help="file for the figures")
+
+
+def run(arguments: argparse.Namespace) -> None:
     sizes: list[int] = sorted(arguments.sizes)
     report: dict[str, Any] = {"machine": _machine(), "import_seconds": _import_seconds()}
     print(f"import hymem: {report['import_seconds']:.3f} s beyond the interpreter's own start")
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             report["mem0"] = _beside_mem0(folder, list(islice(texts, 2000 + SINGLE_ADDS)))
         report["sizes"] = _grow(folder, texts, sizes)
     if arguments.out:
-        Path(arguments.out).write_text(json.dumps(report, indent=1) + "\n")
+        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _grow(folder: str, texts: Iterator[str], sizes: Sequence[int]) -> list[dict[str, Any]]:
@@ -235,17 +239,3 @@ def _disk(path: str) -> int:
 
 def _machine() -> dict[str, Any]:
     return {"python": platform.python_version(), "cores": os.cpu_count()}
-
-
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
-    parser.add_argument("--texts", required=True, help="distinct texts, one a line (.xz or plain)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--folder", help="where the databases are made (default: the temp folder)")
-    parser.add_argument("--no-mem0", action="store_true", help="leave the peer out")
-    parser.add_argument("--out", help="write the figures as JSON")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    main()

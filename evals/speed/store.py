@@ -1,10 +1,8 @@
 """How fast the store is, and how near its approximate search comes to the exact one.
 
-    python -m evals.speed.store --texts lines.txt --sizes 10000 100000 1000000
-
-``--texts``: one text a line, all distinct; 12,000 more than the largest size. Vectors come from the
-default encoder, whose time is not counted here, or from ``--vectors``, an array file with one row
-per line that an earlier run of any encoder left. ``--folder`` says where the database goes
+--texts: one text a line, all distinct; 12,000 more than the largest size. Vectors come from the
+default encoder, whose time is not counted here, or from --vectors, an array file with one row
+per line that an earlier run of any encoder left. --folder says where the database goes
 (deleted afterwards); choose the disk that is to be measured.
 """
 
@@ -299,14 +297,15 @@ def show(rows: Sequence[Row]) -> None:
         print(f"{name:28}" + "".join(f"{value:>14,.3f}" for value in values), flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texts", type=Path, required=True)
     parser.add_argument("--vectors", type=Path, help="rows for the texts, if encoded already")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--folder", type=Path, help="where the database goes")
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="file for the figures")
+
+
+def run(arguments: argparse.Namespace) -> None:
     encoder: Encoder
     if arguments.vectors:
         encoder = Precomputed(arguments.vectors)
@@ -339,9 +338,5 @@ def main() -> None:
         "search_p50_ms_beside_10000_scopes": crowded,
         "rows": [asdict(row) for row in rows],
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    if arguments.out:
+        arguments.out.write_text(json.dumps(figures, indent=1) + "\n")

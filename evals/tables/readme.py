@@ -258,7 +258,7 @@ def _harness(result: Mapping[str, Any]) -> Iterator[str]:
         f"{result['in flight']} questions in flight, a scripted endpoint that answers after "
         f"{result['seconds a call']:g} s; {machine['processors']} processors with a load of "
         f"{machine['load before']:.1f} before the run; commit {commit}. The processor time includes"
-        " loading the conversations (`python -m evals.speed.harness`):\n"
+        " loading the conversations (`hymem-eval speed harness`):\n"
     )
     lines = [
         [

@@ -1,7 +1,7 @@
 """Write the tables of snn_encoder/results/README.md: `python -m snn_encoder.studies.report`.
 
-Results lie in snn_encoder/results: quality.json from `evals.encoder.quality`, speed.json from
-`evals.encoder.speed`, onnx.json from the same with --onnx, activity-TIER.json from
+Results lie in snn_encoder/results: quality.json from `hymem-eval encoder quality`, speed.json from
+`hymem-eval encoder speed`, onnx.json from the same with --onnx, activity-TIER.json from
 `snn_encoder.evaluate --activity`, ablation.json from `snn_encoder.studies.ablate`.
 """
 

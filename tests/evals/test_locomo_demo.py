@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evals.demo import main
+from evals.cli import main
 
 pytest.importorskip("nltk")
 
@@ -14,7 +14,7 @@ pytest.importorskip("nltk")
 def test_it_ingests_asks_and_prints_f1_and_recall(
     locomo_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--data", str(locomo_file), "--every", "1"]) == 0
+    assert main(["demo", "--data", str(locomo_file), "--every", "1"]) == 0
     shown = capsys.readouterr().out
     assert "F1" in shown
     assert "recall" in shown
@@ -23,5 +23,5 @@ def test_it_ingests_asks_and_prints_f1_and_recall(
 
 
 def test_missing_data_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--data", str(tmp_path)]) == 2
-    assert "locomo10.json" in capsys.readouterr().out
+    assert main(["demo", "--data", str(tmp_path)]) == 1
+    assert "locomo10.json" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The development file gives the figure that `evals.encoder.quality` gives, on that half alone."""
+"""The development half's file gives the figure of `hymem-eval encoder quality` on that half."""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 from pathlib import Path
 
+from evals import cli
 from evals.speed import erase
 from hymem.types import Scope
 
@@ -23,3 +25,12 @@ def test_a_small_store_is_filled_emptied_and_measured(tmp_path: Path) -> None:
         assert Scope("tenth") not in store.scopes()
         assert Scope("writer") in store.scopes()
         assert not [one for one in store.scopes() if str(one.user_id).startswith("small")]
+
+
+def test_the_command_writes_its_figures(tmp_path: Path) -> None:
+    out = tmp_path / "erase.json"
+    command = ["speed", "erase", "--sizes", "400", "--folder", str(tmp_path), "--out", str(out)]
+    assert cli.main(command) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["turns"] == 400
+    assert list(tmp_path.iterdir()) == [out]
