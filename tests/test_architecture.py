@@ -61,7 +61,6 @@ LARGE = {
 LONG = {
     "hymem.cli._parser": "one line an option",
     "evals.cli._parser": "one line an option",
-    "evals.answers.score.score_run": "one run from records to a row",
 }
 WIDE = {
     "hymem.memory.HyMem.__init__": "the face: each setting by its name",

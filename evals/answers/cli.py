@@ -14,7 +14,6 @@ from evals.answers import report
 from evals.answers.records import RecordWriter, Run, read_run
 from evals.data.files import DataError
 from evals.data.tasks import Task, load_task
-from evals.results import read_result
 
 if TYPE_CHECKING:
     from evals.answers.answerers import Answerer
@@ -68,11 +67,10 @@ def add_verbs(verbs: Any, verb: Callable[..., argparse.ArgumentParser], encoder:
     score.add_argument("run_file", type=Path, metavar="RUN")
     _score_options(score)
 
-    page = verb(verbs, "report", _report, "Markdown, JSON and an HTML page from recorded answers")
-    page.add_argument("run_files", type=Path, nargs="+", metavar="RUN")
-    page.add_argument("--retrieval", type=Path, help="a retrieval result, for its curves")
-    page.add_argument("--quoted", type=Path, help="published tables to check (JSON)")
-    _score_options(page)
+    told = verb(verbs, "report", _report, "tables of recorded answers, as Markdown and JSON")
+    told.add_argument("run_files", type=Path, nargs="+", metavar="RUN")
+    told.add_argument("--quoted", type=Path, help="published tables to check (JSON)")
+    _score_options(told)
 
 
 def _endpoint_options(parser: argparse.ArgumentParser) -> None:
@@ -279,7 +277,7 @@ def _scored(arguments: argparse.Namespace, path: Path) -> report.Scored:
     judge = None if arguments.judge is None else _connect(arguments, arguments.judge)
     full: Run | None = read_run(arguments.full, task.version) if arguments.full else None
     with progress(f"scoring {path.name}", None) as advance:
-        result, own = score_run(
+        result = score_run(
             task,
             run,
             judge=judge,
@@ -289,41 +287,18 @@ def _scored(arguments: argparse.Namespace, path: Path) -> report.Scored:
             full=full,
             advance=advance,
         )
-    return report.Scored(run, result, own)
+    return report.Scored(run, result)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from evals.answers.page import html_page
-    from evals.answers.plots import line_plot
-
     scored = report.distinct([_scored(arguments, path) for path in arguments.run_files])
     text = report.as_markdown(scored, load_quoted(arguments.quoted))
     folder: Path = arguments.out or Path("report")
     folder.mkdir(parents=True, exist_ok=True)
-    points = {label: [(x, y)] for label, x, y in report.cost_points(scored)}
-    plots = {
-        "Score against cost": line_plot(points, "input tokens a question", "score", joined=False)
-    }
-    if arguments.retrieval:
-        curves = report.curves(read_result(arguments.retrieval))
-        plots["Evidence within a token budget"] = line_plot(
-            curves, "context tokens", "verbatim evidence recall"
-        )
-    details = {}
-    for item in scored:
-        task = load_task(
-            item.run.header["task"], arguments.data, variant=arguments.variant, adversarial=True
-        )
-        questions = {question.id: question for _, items in task.items() for question in items}
-        details[item.label] = report.drill_down(item, questions)
     (folder / "report.md").write_text(text, encoding="utf-8")
     (folder / "report.json").write_text(report.as_json(scored), encoding="utf-8")
-    (folder / "report.html").write_text(html_page(text, plots, details), encoding="utf-8")
-    for title, svg in plots.items():
-        if svg:
-            name = title.lower().replace(" ", "-") + ".svg"
-            (folder / name).write_text(svg, encoding="utf-8")
-    print(f"written: {folder / 'report.html'}, report.md, report.json")
+    print(text)
+    print(f"written: {folder / 'report.md'}, report.json", file=sys.stderr)
 
 
 def load_quoted(path: Path | None) -> list[report.Quoted]:

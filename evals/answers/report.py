@@ -1,7 +1,6 @@
-"""Reports of scored runs: Markdown, JSON and one self-contained HTML page.
+"""Reports of scored runs, as Markdown and as JSON: figures and ids only.
 
-The HTML page shows questions, contexts and answers, so it stays on the machine that holds the data;
-Markdown and JSON hold figures and ids only.
+What was asked, shown and answered stands in the records, on the machine that holds the data.
 """
 
 from __future__ import annotations
@@ -13,16 +12,15 @@ from typing import Any
 
 from evals.answers.records import Run
 from evals.metrics import LOCOMO_COUNTS, naming_consistent
-from evals.results import Result, Row, figure, markdown_table, rounded
+from evals.results import Result, Row, figure, markdown_table
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One run with its scores; ``own`` holds each question's."""
+    """One run with its scores."""
 
     run: Run
     result: Result
-    own: Mapping[str, Mapping[str, float]]
     name: str = ""
 
     @property
@@ -243,28 +241,6 @@ def own_check(scored: Sequence[Scored]) -> str:
     return "\n".join(["## Weighted-mean check of the tables above\n", *lines]) if lines else ""
 
 
-def drill_down(item: Scored, questions: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every question of a run with all that was seen and said. Local: it holds dataset text."""
-    rows = []
-    for record in item.run.records.values():
-        question = questions[record.question]
-        rows.append(
-            {
-                "id": record.question,
-                "group": record.group,
-                "question": question.text,
-                "gold": question.answer,
-                "answer": record.answer if record.error is None else f"FAILED: {record.error}",
-                "tier": record.tier,
-                "rounds": record.rounds,
-                "tokens": record.context_tokens,
-                "context": record.context,
-                "scores": rounded(dict(item.own.get(record.question, {}))),
-            }
-        )
-    return rows
-
-
 _DIGITS = {
     "input_tokens": 0, "output_tokens": 1, "context_tokens": 0, "calls": 2, "seconds": 2, "usd": 6,
 }  # fmt: skip
@@ -291,27 +267,3 @@ def _runs(judge: Mapping[str, Any]) -> str:
         return "no verdict"
     spread = "" if sd is None else f" ± {sd:.4f} (sd of {len(judge['runs'])} runs)"
     return f"mean {mean:.4f}{spread}"
-
-
-def cost_points(scored: Sequence[Scored]) -> list[tuple[str, float, float]]:
-    """(label, input tokens a question, score) for the plot: the judge's score where there is one,
-    else the original F1."""
-    points = []
-    for item in scored:
-        found = {row.metric: row for row in overall_rows(item.result.rows, "all")}
-        judged = [row for name, row in found.items() if name.startswith("judge")]
-        best = (judged or list(found.values()))[:1]
-        each = item.result.extra["costs"]["per question"]
-        tokens = each["input_tokens"]["value"] or each["context_tokens"]["value"]
-        if best and best[0].value is not None and tokens:
-            points.append((item.label, float(tokens), float(best[0].value)))
-    return points
-
-
-def curves(result: Mapping[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    """System → (budget, verbatim recall) over all questions of categories 1-4."""
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for row in result["rows"]:
-        if (row.metric, row.half, row.group) == ("verbatim recall", "all", "1-4") and row.budget:
-            lines.setdefault(row.system, []).append((float(row.budget), row.value or 0.0))
-    return lines

@@ -31,8 +31,8 @@ def score_run(
     concurrency: int = 8,
     full: Run | None = None,
     advance: Callable[[], object] = lambda: None,
-) -> tuple[Result, dict[str, dict[str, float]]]:
-    """Score one run; its result, and every question's own scores (for local reports).
+) -> Result:
+    """Score one run.
 
     Raises ``DataError`` when the run was made on other data, or holds questions that the task does
     not have.
@@ -79,11 +79,7 @@ def score_run(
         "costs": cost_table(run, accepted(verdicts), full),
         "measured": run.header["code"],
     }
-    own = {
-        item.question: {metric: value for (metric, _), value in item.values.items()}
-        for item in observations
-    }
-    return result, own
+    return result
 
 
 def observe(

@@ -7,7 +7,7 @@ encode, come last.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from typing import Literal
 from evals.data.files import DataError, DataFile
 from evals.data.loaders import TASK_VERSIONS, Locomo, load_locomo, open_longmemeval
 from evals.progress import progress
-from evals.results import Result
+from evals.results import Result, Row
 from evals.tables import build
 
 Kind = Literal["locomo", "gate", "longmemeval", "answers"]
@@ -72,8 +72,39 @@ def open_inputs(source: Path | None, cache: Path | None, jobs: int) -> Inputs:
     return Inputs(load_locomo(source), open_longmemeval("s", source), cache, jobs)
 
 
+# Of the many metrics of a retrieval table, what a page or a plot shows: by all questions that count
+# together, and the first by category too. `hymem-eval retrieval --out` writes all of them.
+SHOWN = {
+    "locomo": ("verbatim recall", "verbatim all", "linked recall", "turn recall@k"),
+    "longmemeval": (
+        "session recall_all@k", "session recall_any@k", "session nDCG@k", "turn recall_all@k",
+        "newer evidence first", "older evidence first as of before the change",
+    ),
+}  # fmt: skip
+
+
+def shown(rows: Iterable[Row], kind: Kind) -> list[Row]:
+    """The rows of a table that are committed."""
+    if kind not in SHOWN:
+        return list(rows)
+    return [
+        row
+        for row in rows
+        if row.metric in SHOWN[kind]
+        if row.group in ("1-4", "strict", "original", "every question")
+        or (row.metric, row.half, row.budget) == ("verbatim recall", "all", 1000)
+    ]
+
+
 def make(table: Planned, inputs: Inputs) -> Result:
-    """Measure one table."""
+    """Measure one table; its rows are those that are committed."""
+    result = measured(table, inputs)
+    result.rows = shown(result.rows, table.kind)
+    return result
+
+
+def measured(table: Planned, inputs: Inputs) -> Result:
+    """One table with all its rows."""
     if table.kind == "gate":
         return build.gate_table(inputs.locomo, table.encoder, cache=inputs.cache)
     if table.kind == "answers":
@@ -119,4 +150,4 @@ def answers_table(inputs: Inputs, encoder_name: str) -> Result:
             progress("answers, offline", len(inputs.locomo.questions)) as advance,
         ):
             generate(task, answerer, writer, price=lambda sent, said: 0.0, advance=advance)
-        return score_run(task, read_run(records))[0]
+        return score_run(task, read_run(records))

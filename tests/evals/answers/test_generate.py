@@ -143,11 +143,7 @@ def assert_report_holds_together(folder: Path) -> None:
     text = (folder / "report.md").read_text()
     assert "judge, lenient" in text
     assert "$ per correct" in text
-    page = (folder / "report.html").read_text()
-    assert "I moved to Porto" in page  # the drill-down shows the context
-    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")  # self-contained
     assert "I moved to Porto" not in text + (folder / "report.json").read_text()
-    assert (folder / "score-against-cost.svg").read_text().startswith("<svg")
 
 
 def test_hymem_itself_with_a_model_counts_build_and_questions_apart(
@@ -256,9 +252,9 @@ def test_failures_are_counted_and_tried_again_never_scored(
     assert all("400" in (record.error or "") for record in run.failed)
     pytest.importorskip("nltk")
     pytest.importorskip("rouge_score")
-    result, own = score.score_run(load_task("locomo", locomo_file), run)
-    assert len(own) == 6
+    result = score.score_run(load_task("locomo", locomo_file), run)
     assert set(result.extra["failed"]) == {"conv-26/2", "conv-99/2"}
+    assert result.extra["answered"] == 6
     assert all(row.n <= 6 for row in result.rows)
     server.answer = reply
     again = run_cli(capsys, *options(server, locomo_file, out))

@@ -32,10 +32,20 @@ def folder(
     return data
 
 
-def test_every_planned_table_is_made_and_shown(folder: Path, tmp_path: Path) -> None:
+def test_every_planned_table_is_made_and_shown(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for package in ("bm25s", "nltk", "rouge_score"):
         pytest.importorskip(package)
-    out = tmp_path / "results"
+    out, whole = tmp_path / "results", tmp_path / "whole"
+    measured = plan.measured
+
+    def kept_whole(table: plan.Planned, inputs: plan.Inputs) -> results.Result:
+        result = measured(table, inputs)
+        result.write(whole / f"{table.name}.json")
+        return result
+
+    monkeypatch.setattr(plan, "measured", kept_whole)
     options = ["--data", folder, "--out", out, "--cache", tmp_path / "cache", "--jobs", "1"]
     assert cli.main(["all", *map(str, options)]) == 0
     made = {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
@@ -44,6 +54,9 @@ def test_every_planned_table_is_made_and_shown(folder: Path, tmp_path: Path) -> 
     assert made["answers-offline"]["configuration"]["model"] == "offline"
     assert made["answers-offline"]["answered"] == 10
     text = readme.tables(out)
+    assert text == readme.tables(whole)  # rows that are left out are on no page
+    sizes = {path.name: path.stat().st_size for path in whole.iterdir()}
+    assert sum(path.stat().st_size for path in out.iterdir()) < sum(sizes.values()) / 2
     for name in made:
         assert f"`hymem-eval all --tables {name}`" in text
     assert "| hymem · spiking nano |" in text
