@@ -19,7 +19,8 @@ from tools import command_line
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "snn_encoder/README.md"]
+READMES = [ROOT / "README.md", ROOT / "evals/README.md", ROOT / "snn_encoder/README.md"]
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", *READMES]
 RUN = [page for page in PAGES if page.name != "CONTRIBUTING.md"]
 # What is written as a path of this repository, in `code`.
 PATH = re.compile(r"`((?:hymem|snn_encoder|evals|tests|docs|tools)/[\w./-]*)`")
@@ -68,11 +69,11 @@ def test_samples_run(
             assert cli.main(words[1:]) == 0, command
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "index.md"], ids=name)
 def test_the_first_sample_prints_what_the_page_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    page = DOCS / "index.md"
     exec(blocks(page, "python")[0], {})
     assert capsys.readouterr().out == blocks(page, "text")[0]
 
@@ -110,6 +111,13 @@ def test_the_reference_has_every_public_name() -> None:
     for package in (hymem, snn_encoder):
         for public in package.__all__:
             assert f"::: {package.__name__}.{public}\n" in text, public
+
+
+def test_the_readme_is_short_and_leads_somewhere() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert (ROOT / target).exists(), target
 
 
 def test_every_page_is_in_the_contents() -> None:
