@@ -24,6 +24,14 @@ from evals.systems.hymem import Memory as Loaded
 from hymem.types import Encoder
 
 TRANSFER_VERSION = "transfer-1"
+METRICS = (
+    "verbatim recall",
+    "touched recall",
+    "verbatim all",
+    "touched all",
+    "tokens",
+    "empty",
+)
 # A shorter sentence ("Thanks!") may stand in a block for other reasons.
 LEAST_CHARACTERS = 40
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -116,8 +124,7 @@ def observe(system: str, name: str, memory: Memory, loaded: Loaded) -> Iterator[
                 values[f"{metric} all", budget] = metrics.all_evidence(question.evidence, found)
             values["empty", budget] = float(not recalled.text)
             values["tokens", budget] = float(recalled.tokens)
-        groups = (name, f"{name}, {question.group}") if question.group else (name,)
-        yield Observation(system, f"{name}/{question.id}", groups, values)
+        yield Observation(system, f"{name}/{question.id}", (name,), values)
 
 
 def touched(recalled: Recalled, question: Question, texts: Mapping[str, str]) -> set[str]:
@@ -136,7 +143,7 @@ def long_sentences(text: str) -> list[str]:
 
 
 def rows_of(observations: Sequence[Observation]) -> list[Row]:
-    """Means over each collection and group; all of it is development data."""
+    """Means over each collection; all of it is development data."""
     samples: dict[tuple[str, str, str, int | None], list[float]] = {}
     for item in observations:
         for group in item.groups:
@@ -151,7 +158,7 @@ def rows_of(observations: Sequence[Observation]) -> list[Row]:
 def show(rows: Sequence[Row], names: Sequence[str] = tuple(COLLECTIONS)) -> str:
     parts = []
     for name in names:
-        for metric in ("verbatim recall", "touched recall", "verbatim all", "tokens", "empty"):
+        for metric in METRICS:
             parts.append(f"### {name}: {metric}, constants of the other collections\n")
             parts.append(pivot(rows, metric, half="development", group=name) + "\n")
     return "\n".join(parts)
