@@ -1,7 +1,7 @@
 # make demo   the main job, from nothing: virtual environment, install, 12 questions, no key, no network
 # make test   lint, types and the test suite, from nothing
 # make docs   the documents as a web site, in site/
-# make eval   the tables of evals/README.md, from nothing but the data (HYMEM_DATA, or make data)
+# make eval   the tables of evals/results, from nothing but the data (HYMEM_DATA, or make data)
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python

@@ -152,7 +152,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
 
 
 def _all(arguments: argparse.Namespace) -> None:
-    """The committed tables, one file each as soon as it is made, then those of the README."""
+    """The committed tables, one file each as soon as it is made, then their page."""
     from evals.tables import plan
 
     chosen = plan.planned(arguments.tables)
@@ -172,8 +172,7 @@ def _all(arguments: argparse.Namespace) -> None:
 def _readme(arguments: argparse.Namespace) -> None:
     from evals.tables import readme
 
-    readme.update(RESULTS)
-    print(f"written: {readme.README}", file=sys.stderr)
+    print(f"written: {readme.update(RESULTS)}", file=sys.stderr)
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -298,7 +297,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _jobs_option(everything)
     _measurements(verbs)
-    readme = verbs.add_parser("readme", help="put the tables of evals/results into the README")
+    readme = verbs.add_parser("readme", help="make evals/results/README.md of the result files")
     readme.set_defaults(run=_readme)
     return parser
 

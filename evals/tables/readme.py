@@ -1,4 +1,4 @@
-"""The tables of ``evals/README.md``, made from the result files and put between two marks."""
+"""The page of results, ``evals/results/README.md``, made from the result files beside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evals.data.files import DataError
 from evals.results import (
     HALVES,
     Row,
@@ -21,9 +20,12 @@ from evals.results import (
 )
 from evals.tables.plan import PLAN, Planned
 
-README = Path(__file__).parents[1] / "README.md"
-BEGIN = "<!-- tables: made by `hymem-eval readme` -->"
-END = "<!-- end of tables -->"
+HEAD = """\
+# Results
+
+Made from the result files in this folder by `hymem-eval readme`; a test compares them. What rows
+and columns mean: [how to read the tables](../README.md#how-to-read-the-tables).
+"""
 LABELS = {
     "spiking": "spiking",
     "spiking:nano": "spiking nano",
@@ -47,15 +49,16 @@ _OWN = ("hymem", "hymem + observations")
 Results = Mapping[str, Mapping[str, Any]]
 
 
-def update(folder: Path, readme: Path = README) -> None:
-    """Write the tables of ``folder``'s results into ``readme``. Raises ``DataError`` without its
-    marks."""
-    text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise DataError(f"{readme.name} lacks the lines {BEGIN!r} and {END!r}")
-    readme.write_text(f"{before}{BEGIN}\n\n{tables(folder)}\n{END}{after}", encoding="utf-8")
+def update(folder: Path) -> Path:
+    """Write ``folder``'s page of results; its path. Raises ``DataError``."""
+    readme = folder / "README.md"
+    readme.write_text(page(folder), encoding="utf-8")
+    return readme
+
+
+def page(folder: Path) -> str:
+    """The whole page. Raises ``DataError``."""
+    return f"{HEAD}\n{tables(folder)}\n"
 
 
 def tables(folder: Path) -> str:
@@ -125,7 +128,7 @@ def without_zeros(rows: Iterable[Row], metric: str) -> list[Row]:
 def _locomo(rows: Sequence[Row], results: Results) -> Iterator[str]:
     ablated = [name for name in ABLATIONS if name not in _OWN]
     plain = _only(rows, lambda name: name not in ablated and not name.endswith(_BARE))
-    yield "### LOCOMO: evidence within a token budget\n"
+    yield "## LOCOMO: evidence within a token budget\n"
     for half in HALVES:
         yield f"Verbatim evidence recall, categories 1-4, {half}:\n"
         shown = without_zeros(plain, "verbatim recall")
@@ -144,14 +147,14 @@ def _locomo(rows: Sequence[Row], results: Results) -> Iterator[str]:
     if ablation := _only(rows, lambda name: name in ABLATIONS):
         ablation = [row for row in ablation if row.system.endswith(" · spiking")]
         ablation.sort(key=lambda row: ABLATIONS.index(_system(row)))
-        yield "#### HyMem's parts switched off\n"
+        yield "### HyMem's parts switched off\n"
         yield "Verbatim evidence recall at 1,000 tokens, categories 1-4:\n"
         yield pivot_halves(ablation, "verbatim recall", group="1-4", budget=1000) + "\n"
         for rule in ("Verbatim", "Linked"):
             yield f"{rule} evidence recall, categories 1-4, all:\n"
             yield pivot(ablation, f"{rule.lower()} recall", half="all", group="1-4") + "\n"
     if bare := _only(rows, lambda name: name.endswith(_BARE)):
-        yield "#### Headers not counted, as published anchors do\n"
+        yield "### Headers not counted, as published anchors do\n"
         yield "Verbatim evidence recall, categories 1-4, all:\n"
         yield pivot(bare, "verbatim recall", half="all", group="1-4") + "\n"
 
@@ -169,7 +172,7 @@ def _comparisons(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _longmemeval(rows: Sequence[Row]) -> Iterator[str]:
-    yield "### LongMemEval-S: sessions found, the user's turns as keys\n"
+    yield "## LongMemEval-S: sessions found, the user's turns as keys\n"
     for half in HALVES:
         yield f"Session recall_all@k, rule strict, {half}:\n"
         yield pivot(rows, "session recall_all@k", half=half, group="strict") + "\n"
@@ -189,7 +192,7 @@ def _longmemeval(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _both_sides(rows: Sequence[Row]) -> Iterator[str]:
-    yield "### LongMemEval-S: both sides' turns and HyMem's offline units as keys\n"
+    yield "## LongMemEval-S: both sides' turns and HyMem's offline units as keys\n"
     for metric in ("session recall_all@k", "session recall_any@k"):
         title = metric[0].upper() + metric[1:]
         for half in HALVES:
@@ -201,7 +204,7 @@ def _gate(result: Mapping[str, Any]) -> Iterator[str]:
     rows: Sequence[Row] = result["rows"]
     cells = {(row.system, row.half, row.metric): row for row in rows}
     names = list(dict.fromkeys(row.system for row in rows if row.metric == "all evidence"))
-    yield "### Gate and scheduling, LOCOMO, evidence oracle as reader\n"
+    yield "## Gate and scheduling, LOCOMO, evidence oracle as reader\n"
     yield "Questions with all evidence verbatim in the context, and its tokens:\n"
     lines = [
         [
@@ -231,7 +234,7 @@ def _is(row: Row, half: str, group: str) -> bool:
 
 def _answers(result: Mapping[str, Any]) -> Iterator[str]:
     rows: Sequence[Row] = result["rows"]
-    yield "### Answers without a language model, LOCOMO: the floor\n"
+    yield "## Answers without a language model, LOCOMO: the floor\n"
     yield "HyMem's extractive rules read what HyMem finds; nothing is generated. Categories 1-4:\n"
     metrics = list(dict.fromkeys(row.metric for row in rows))
     overall = {(row.metric, row.half): row for row in rows if row.group == "1-4"}
@@ -253,7 +256,7 @@ def _answers(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _harness(result: Mapping[str, Any]) -> Iterator[str]:
     machine, commit = result["machine"], result["code"]["commit"][:10]
-    yield "### What `hymem-eval generate` adds to an endpoint's own time\n"
+    yield "## What `hymem-eval generate` adds to an endpoint's own time\n"
     yield (
         f"{result['in flight']} questions in flight, a scripted endpoint that answers after "
         f"{result['seconds a call']:g} s; {machine['processors']} processors with a load of "
@@ -285,7 +288,7 @@ def _harness(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _provenance(results: Results) -> Iterator[str]:
-    yield "### Where the tables come from\n"
+    yield "## Where the tables come from\n"
     lines = []
     for table in PLAN:
         result = results.get(table.name)
@@ -295,7 +298,7 @@ def _provenance(results: Results) -> Iterator[str]:
         version = config.get("encoder version") or config["settings"]["encoder"]
         lines.append(
             [
-                f"`results/{table.name}.json`",
+                f"`{table.name}.json`",
                 f"`hymem-eval all --tables {table.name}`",
                 f"{table.minutes} min",
                 f"{result['data']['name']}, {result['data']['sha256'][:10]}",

@@ -1,4 +1,4 @@
-"""All committed tables from small files in one run, and the README's tables made from them."""
+"""All committed tables from small files in one run, and the page made from them."""
 
 from __future__ import annotations
 
@@ -94,23 +94,9 @@ def test_the_check_before_installing_needs_no_package(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_tables_go_between_the_marks(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
-    (tmp_path / "results").mkdir()
-    readme.update(tmp_path / "results", page)
-    text = page.read_text()
-    assert text.startswith("before\n")
-    assert text.endswith("\nafter\n")
-    assert "old" not in text
-    page.write_text("no marks")
-    with pytest.raises(DataError, match="lacks the lines"):
-        readme.update(tmp_path, page)
-
-
-def test_the_readme_shows_the_committed_results() -> None:
+def test_the_page_shows_the_committed_results() -> None:
     """After a change of results: ``hymem-eval readme``."""
-    assert readme.tables(COMMITTED) in readme.README.read_text(encoding="utf-8")
+    assert (COMMITTED / "README.md").read_text(encoding="utf-8") == readme.page(COMMITTED)
 
 
 def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
