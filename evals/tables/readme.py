@@ -75,6 +75,8 @@ def tables(folder: Path) -> str:
         parts += _longmemeval(user_side)
     if both_sides:
         parts += _both_sides(both_sides)
+    if "transfer" in results:
+        parts += _transfer(results["transfer"])
     if "gate-spiking" in results:
         parts += _gate(results["gate-spiking"])
     if "answers-offline" in results:
@@ -200,6 +202,17 @@ def _both_sides(rows: Sequence[Row]) -> Iterator[str]:
             yield pivot(rows, metric, half=half, group="every question") + "\n"
 
 
+def _transfer(result: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Collections that did not choose the constants\n"
+    yield (
+        "Development collections, each measured with constants fitted on the others alone. An "
+        "evidence turn is *touched* if any sentence of it stands in the context:\n"
+    )
+    for metric in ("verbatim recall", "touched recall"):
+        for budget in (250, 1000, 4000):
+            yield pivot_groups(result["rows"], metric, half="development", budget=budget) + "\n"
+
+
 def _gate(result: Mapping[str, Any]) -> Iterator[str]:
     rows: Sequence[Row] = result["rows"]
     cells = {(row.system, row.half, row.metric): row for row in rows}
@@ -290,17 +303,18 @@ def _harness(result: Mapping[str, Any]) -> Iterator[str]:
 def _provenance(results: Results) -> Iterator[str]:
     yield "## Where the tables come from\n"
     lines = []
-    for table in PLAN:
-        result = results.get(table.name)
+    made = [(table.name, f"all --tables {table.name}", f"{table.minutes} min") for table in PLAN]
+    for name, command, time in [*made, ("transfer", "transfer --out FILE", "–")]:
+        result = results.get(name)
         if result is None:
             continue
         config = result["configuration"]
         version = config.get("encoder version") or config["settings"]["encoder"]
         lines.append(
             [
-                f"`{table.name}.json`",
-                f"`hymem-eval all --tables {table.name}`",
-                f"{table.minutes} min",
+                f"`{name}.json`",
+                f"`hymem-eval {command}`",
+                time,
                 f"{result['data']['name']}, {result['data']['sha256'][:10]}",
                 f"`{version}`",
                 result["code"]["commit"][:10],
