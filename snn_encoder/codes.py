@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_encoder.parameters import Floats, Linear
-from snn_encoder.simulation import TokenNeurons
+from snn_encoder.simulation import token_counts
 
 CODE_DIM = 192  # of a token's code
 
@@ -45,11 +45,7 @@ class TokenCodes:
             self._compute(np.unique(new))
 
     def _compute(self, ids: NDArray[np.uint16]) -> None:
-        neurons = TokenNeurons(self._table[ids])
-        total = neurons.step()
-        for _ in range(self.steps - 1):
-            total += neurons.step()
-        rows = self._readout(total)
+        rows = self._readout(token_counts(self._table[ids], self.steps))
         lengths = np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
         self._lengths[ids] = lengths
         rows = rows @ self._directions

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from snn_encoder.codes import TokenCodes
 from snn_encoder.parameters import MAX_TIMESTEPS, Floats, Parameters
-from snn_encoder.simulation import Batch, read, steps
+from snn_encoder.simulation import Batch, read, spike_sums
 from snn_encoder.tokenizer import load_tokenizer, vocabulary
 
 if TYPE_CHECKING:
@@ -92,8 +91,9 @@ class SpikingEncoder:
 
         Args:
             texts: any strings; an empty one counts as one unknown token.
-            timesteps: T from 1 to 8, more being slower and better; "auto" stops each text when
-                another step changes its vector by less than a cosine of `AGREEMENT`.
+            timesteps: T from 1 to 8; more steps are finer, with blocks slower, and not always
+                better (results/README.md). "auto" stops each text when another step changes its
+                vector by less than a cosine of `AGREEMENT`.
             batch_size: texts computed together; it changes speed and memory only.
             device: "cpu" runs numpy; any other device of torch's, such as "cuda", runs torch,
                 whose vectors agree to a cosine of .9999.
@@ -192,16 +192,14 @@ class SpikingEncoder:
         """
         batch = Batch(self._tokenize([query]))
         last = max(FIRST, self.timesteps)
-        for t, (sums, _) in enumerate(steps(self.parameters, batch), start=1):
-            if t not in (FIRST, last):
-                continue
+        for t, sums in spike_sums(self.parameters, batch, {FIRST, last}):
             scores = keys @ read(self.parameters, batch, sums, t)[0]
             order = np.argsort(-scores, kind="stable")[: k + 1 + REACH]
             if t == last or len(order) <= k:
                 return order[:k], t
             if scores[order[max(0, k - 1 - REACH)]] - scores[order[-1]] >= margin:
                 return order[:k], t
-        raise AssertionError("unreachable: steps has no end")
+        raise AssertionError("unreachable: the last step returns")
 
     def _token_lists(self, texts: list[str]) -> list[list[int]]:
         try:
@@ -226,15 +224,14 @@ class SpikingEncoder:
         return ids
 
     def _forward(self, batch: Batch, timesteps: int) -> Floats:
-        sums, _ = next(islice(steps(self.parameters, batch), timesteps - 1, None))
+        _, sums = next(spike_sums(self.parameters, batch, {timesteps}))
         return read(self.parameters, batch, sums, timesteps)
 
     def _settled(self, batch: Batch) -> Floats:
         """Return each text's vector at the first step that hardly changed it."""
         out: Floats = np.zeros((batch.size, self.dim), np.float32)
         moving = np.ones(batch.size, dtype=bool)
-        simulated = islice(steps(self.parameters, batch), MAX_TIMESTEPS)
-        for t, (sums, _) in enumerate(simulated, start=1):
+        for t, sums in spike_sums(self.parameters, batch, range(1, MAX_TIMESTEPS + 1)):
             z = read(self.parameters, batch, sums, t)
             agree = (z * out).sum(1) >= AGREEMENT
             out[moving] = z[moving]

@@ -3,20 +3,20 @@
 Spikes are −1, 0, 1 and weights int8, so every synaptic sum is an integer below 2²⁴ and exact in
 float32, whatever the order of the additions: a text's spikes cannot depend on its batch mates.
 Tokens of a batch lie end to end; what depends on a token alone is computed once per distinct
-token. Equations are in `network.model`.
+token, level 0's spikes in closed form. Equations are in `network.model`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_encoder.parameters import Block, Floats, Parameters
 
-_QUANTUM = 128  # of the int8 token table: 1/2 t is then a whole number for t = 1, 2, 4, 8
+_SHIFT = 7  # the token table is in units of 1/128: 1/2 t is then whole for t = 1, 2, 4, 8
 _HALF = 64
 
 
@@ -51,19 +51,19 @@ class Batch:
         return out
 
 
-class TokenNeurons:
-    """Level 0 in whole numbers: table currents are k/128, so a spike takes 128 away."""
+def token_counts(table: NDArray[np.int8], steps: int) -> Floats:
+    """Return the sum of each level-0 neuron's spikes over some steps.
 
-    def __init__(self, table: NDArray[np.int8]) -> None:
-        self.current = table.astype(np.int16)
-        self.u = np.zeros_like(self.current)
-
-    def step(self) -> Floats:
-        """Return this step's spikes, float32 in {−1, 0, 1}."""
-        self.u += self.current
-        spikes = (self.u >= _HALF).view(np.int8) - (self.u <= -_HALF).view(np.int8)
-        self.u -= spikes * np.int16(_QUANTUM)
-        return spikes.astype(np.float32)
+    Its currents k/128 are constant and a spike takes 1 away, so nothing needs to be simulated: the
+    count is k T/128 rounded to the nearest whole number, halves away from zero.
+    """
+    counts = table.astype(np.int16)
+    negative = counts >> 15  # −1 where it is: a shift rounds down, away from zero there
+    counts *= np.int16(steps)
+    counts += np.int16(_HALF)
+    counts += negative
+    counts >>= _SHIFT
+    return counts.astype(np.float32)
 
 
 class _BlockNeurons:
@@ -84,17 +84,38 @@ class _BlockNeurons:
         return spikes
 
 
+def spike_sums(
+    parameters: Parameters, batch: Batch, after: Collection[int]
+) -> Iterator[tuple[int, list[Floats]]]:
+    """Yield step counts, rising, with the spike sums per sentence after so many steps.
+
+    The sums have one array a level, [B, width], updated in place. Without blocks nothing is
+    simulated.
+    """
+    if parameters.blocks:
+        for t, (sums, _) in zip(range(1, max(after) + 1), steps(parameters, batch), strict=False):
+            if t in after:
+                yield t, sums
+    else:
+        table = parameters.table[batch.distinct]
+        for t in sorted(after):
+            yield t, [batch.counts @ token_counts(table, t)]
+
+
 def steps(parameters: Parameters, batch: Batch) -> Iterator[tuple[list[Floats], list[Floats]]]:
     """Simulate without end; yield spike sums per sentence so far and this step's spikes.
 
     Both have one array a level. The sums are updated in place; the spikes of level 0 have
     one row per distinct token, the others one per token.
     """
-    tokens = TokenNeurons(parameters.table[batch.distinct])
+    table = parameters.table[batch.distinct]
+    before = token_counts(table, 0)
     levels = [_BlockNeurons() for _ in parameters.blocks]
     sums = [np.zeros((batch.size, width), np.float32) for width in parameters.widths]
-    while True:
-        spikes = tokens.step()
+    for step in count(1):
+        counts = token_counts(table, step)
+        spikes: Floats = counts - before
+        before = counts
         fired = [spikes]
         total = batch.counts @ spikes
         sums[0] += total

@@ -10,7 +10,7 @@ rather than end to end; equations are in `network.model`::
 The vocabulary is the package's `tokenizer.json`; an empty text is the one token [UNK]; padding may
 be any valid id. Nothing is cut here: the encoder itself cuts texts at the metadata's `max_tokens`.
 
-Spikes of level 0 depend on the token alone, so the export simulates them once for the whole
+Spikes of level 0 depend on the token alone, so the export computes them once for the whole
 vocabulary and the graph looks them up: one int8 table a step, or their sum over steps where no
 block reads single steps. Matrices are int8 in the file and float32 once loaded; synaptic sums are
 whole numbers and exact, as in `snn_encoder.simulation`.
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ import numpy as np
 
 from snn_encoder.inference import SpikingEncoder
 from snn_encoder.parameters import MAX_TIMESTEPS, Block, Linear
-from snn_encoder.simulation import TokenNeurons
+from snn_encoder.simulation import token_counts
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -86,9 +87,8 @@ class _Padding:
 
 def _tables(table: np.ndarray, timesteps: int, blocks: bool) -> list[np.ndarray]:
     """Return level 0's spikes of every token, int8 [vocabulary, width]: a step each, or summed."""
-    neurons = TokenNeurons(table)
-    steps = [neurons.step().astype(np.int8) for _ in range(timesteps)]
-    return steps if blocks else [np.add.reduce(steps, dtype=np.int8)]
+    counts = [token_counts(table, t).astype(np.int8) for t in range(timesteps + 1)]
+    return [b - a for a, b in pairwise(counts)] if blocks else counts[-1:]
 
 
 class _Affine:
