@@ -8,6 +8,7 @@ fails.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -48,6 +49,12 @@ EVALS = (
 )  # fmt: skip
 # encode(device="cuda") runs torch, where there is one.
 DOORS = {("snn_encoder.inference", "snn_encoder.network.restore")}
+# Inside of the store: tables are SQL alone, an index knows no table, and both are joined above.
+STORE = "hymem.stores"
+APART = {
+    "tables": ("index", "sqlite", "search", "transfer", "reembed", "erase", "database"),
+    "index": ("tables", "sqlite", "search", "transfer", "reembed"),
+}
 CIRCLES = {("hymem.features", "hymem.retrieve"): "one constant, RADIUS"}
 
 MODULE, FUNCTION, SIGNATURE = 500, 60, 7
@@ -55,7 +62,6 @@ LARGE = {
     "hymem.cli": "every command and what it prints",
     "hymem.ingest": "the write path: segments, leases, extraction, superseded facts",
     "hymem.memory": "the face: a docstring for every public method",
-    "hymem.stores.tables.items": "turns and units as rows: written, read back, checked",
     "hymem.stores.base": "the records and the interface of a store, with their docstrings",
 }
 LONG = {
@@ -71,9 +77,9 @@ WIDE = {
     "hymem.memory.HyMem.chat_stream": "the face: each part of a question by its name",
     "hymem.wiring.assemble": "what the face was given",
     "hymem.stores.base.Store.candidates": "the parts of a question, loose",
-    "hymem.stores.index.cache.Matching.candidates": "the parts of a question, loose",
+    "hymem.stores.sqlite.SQLiteStore.candidates": "the parts of a question, loose",
     "hymem.stores.base.Store.update_text": "all that a text carries",
-    "hymem.stores.tables.edits.Edits.update_text": "all that a text carries",
+    "hymem.stores.sqlite.SQLiteStore.update_text": "all that a text carries",
     "hymem.llm.openai.OpenAIChat.__init__": "the settings of a client, each by its name",
     "hymem.encoders.openai.OpenAIEncoder.__init__": "the settings of a client, each by its name",
     "snn_encoder.network.kernels._steps": "a Triton kernel takes every pointer as an argument",
@@ -170,6 +176,42 @@ def test_a_forbidden_import_is_found() -> None:
     )
     graph = {"hymem.stores.rows": imported(text, sources())}
     assert forbidden(graph, NEVER) == ["hymem.stores.rows imports hymem.retrieve"]
+
+
+def test_tables_and_index_of_a_store_know_neither_each_other_nor_the_class() -> None:
+    arrows = [
+        f"{module} imports {other}"
+        for module, others in imports().items()
+        for part, unknown in APART.items()
+        if within(module, STORE, [part])
+        for other in sorted(others)
+        if within(other, STORE, unknown)
+    ]
+    assert arrows == []
+
+
+def borrowed(text: str) -> list[str]:
+    """The private names of others that a module reads: those that it neither defines nor sets."""
+    nodes = list(ast.walk(ast.parse(text)))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    own |= {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    read = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+    read += [one.name for node in nodes if isinstance(node, ast.ImportFrom) for one in node.names]
+    return [name for name in read if re.match("_[^_]", name) and name not in own]
+
+
+def test_nothing_private_leaves_its_module_in_a_store() -> None:
+    found = {
+        module: borrowed(text)
+        for module, text in sources().items()
+        if within(module, "hymem", STORES)
+    }
+    assert {module: names for module, names in found.items() if names} == {}
+    assert borrowed("from a import _b\ndef f(self):\n    self._c = self._d()") == ["_d", "_b"]
 
 
 def test_hymem_has_no_more_of_the_encoder_than_inference() -> None:

@@ -536,7 +536,7 @@ def test_what_a_filter_keeps_out_is_in_no_hit_block_or_answer(memory):
 
 
 def test_deleting_a_user_again_ends_what_a_reader_kept_from_being_done(tmp_path, monkeypatch):
-    monkeypatch.setattr("hymem.stores.tables.edits.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("hymem.stores.sqlite.WAIT_SECONDS", 0.1)
     with HyMem(tmp_path / "m.db", llm=None, background=False) as memory:
         memory.add("a secretmark", user_id="ana", agent_id="tutor")
         reader = sqlite3.connect(tmp_path / "m.db", isolation_level=None)

@@ -139,7 +139,7 @@ class Bench:
         dense = self.times(lambda i: self.search(self.vectors[i], ""))
         lexical = self.times(lambda i: self.search(None, self.queries[i]))
         recall = self.recall()
-        memory = self.store._indexes[SCOPE][1].nbytes
+        memory = self.store._indexes._held[SCOPE][1].nbytes
         self.store.close()
         first = self.first_search()
         disk, index = folder_bytes(self.path)
@@ -232,7 +232,7 @@ class Bench:
 
     def settle(self) -> None:
         """Wait until the index is what it will be for a scope of this size."""
-        self.store._upkeep.settle()
+        self.store._indexes.upkeep.settle()
 
     def first_search(self) -> float:
         """Seconds, the median of three new processes, from its first import to the result."""

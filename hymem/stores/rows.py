@@ -26,8 +26,6 @@ T = TypeVar("T")
 
 # Well below SQLite's limit of 32,766 parameters in one statement.
 PARAMETERS = 500
-# What an encoder made of an item, and what another one makes of it meanwhile; ``item`` is the key.
-KEY_TABLES = ("vectors", "tokens", "next_vectors", "next_tokens")
 
 TURN_COLUMNS = (
     "i.id, i.role, p.name, i.text, i.time, s.name, i.position, i.source_id, i.metadata, i.tokens,"

@@ -1,4 +1,4 @@
-"""Export and import, and backups."""
+"""Exports and imports: a scope's rows as records, and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 from hymem.stores.base import Imported, OldChange, OldEvent, OldTurn, OldUnit
 from hymem.stores.damage import damaged
 from hymem.stores.rows import FROM_ITEMS, metadata_from_text, sources_of, time_to_text
-from hymem.stores.tables.items import INSERT_TURN, Items, prepare
+from hymem.stores.tables.events import enter_turns
+from hymem.stores.tables.history import record_change
+from hymem.stores.tables.items import insert_turn, known_source
+from hymem.stores.tables.names import find_scope, make_scope, name_id, next_position, touch
+from hymem.stores.tables.units import insert_unit
 from hymem.types import Scope
 
 FORMAT = 1
@@ -21,60 +25,53 @@ _ITEM_COLUMNS = (
 _ITEM_FIELDS = _ITEM_COLUMNS.split()
 
 
-class Transfer(Items):
-    def dump(self, scope: Scope | None = None) -> Iterator[Mapping[str, Any]]:
-        yield {"record": "hymem", "format": FORMAT}
-        for one in self.scopes() if scope is None else [scope]:
-            with self._db.read() as connection:
-                scope_id = self._scope_id(connection, one)
-                if scope_id is None:
-                    continue
-                who = {"user_id": one.user_id, "agent_id": one.agent_id}
-                for record in self._dump_scope(connection, scope_id):
-                    _check_record(record)
-                    yield {"record": record.pop("record"), **who, **record}
+HEAD: Mapping[str, Any] = {"record": "hymem", "format": FORMAT}
 
-    def load(self, parts: Sequence[Imported]) -> int:
-        # Everything slow happens before the transaction, which other writers wait for.
-        prepared = [
-            [prepare(old.turn, self.dim, old.created) for old in part.turns] for part in parts
-        ]
-        with self._db.write() as connection:
-            return sum(
-                _Loader(self, connection, part.scope).load(part, values)
-                for part, values in zip(parts, prepared, strict=True)
-            )
 
-    def backup(self, path: str) -> None:
-        self._db.backup(path)
+def dump_scope(connection: sqlite3.Connection, scope: Scope) -> Iterator[Mapping[str, Any]]:
+    """The records of an export that are of this scope. Raises ``StoreError``."""
+    scope_id = find_scope(connection, scope)
+    if scope_id is None:
+        return
+    who = {"user_id": scope.user_id, "agent_id": scope.agent_id}
+    for record in _records(connection, scope_id):
+        _check_record(record)
+        yield {"record": record.pop("record"), **who, **record}
 
-    def _dump_scope(
-        self, connection: sqlite3.Connection, scope_id: int
-    ) -> Iterator[dict[str, Any]]:
-        names = {"speaker": "p.name"}
-        columns = ", ".join(names.get(name, f"i.{name}") for name in _ITEM_FIELDS)
-        items = f"SELECT s.name, {columns} {FROM_ITEMS}"
-        items += " WHERE i.scope = ? AND i.kind = ? ORDER BY i.id"
-        for session, *values in connection.execute(items, (scope_id, "turn")):
-            yield _record("turn", session, values)
-        for session, *values in connection.execute(
-            "SELECT s.name, e.id, e.time, e.status, e.attempts, e.error FROM events e"
-            " JOIN sessions s ON s.id = e.session WHERE e.scope = ? ORDER BY e.id",
-            (scope_id,),
-        ):
-            record = dict(zip(("id", "time", "status", "attempts", "error"), values, strict=True))
-            turns = connection.execute(
-                "SELECT turn FROM event_turns WHERE event = ? ORDER BY turn", (record["id"],)
-            )
-            record["turns"] = [turn for (turn,) in turns]
-            yield {"record": "event", "session_id": session, **record}
-        for session, *values in connection.execute(items, (scope_id, "unit")):
-            record = _record("unit", session, values)
-            yield {**record, "source_turns": list(sources_of(connection, record["id"]))}
-        for item, event, text, at in connection.execute(
-            "SELECT item, event, text, at FROM history WHERE scope = ? ORDER BY id", (scope_id,)
-        ):
-            yield {"record": "history", "item": item, "event": event, "text": text, "at": at}
+
+def load_scope(
+    connection: sqlite3.Connection, part: Imported, prepared: Sequence[tuple[Any, ...]]
+) -> int:
+    """Add what an export holds of one scope; how many turns and units were new. ``prepared``: of
+    each turn (``tables.items.prepare``)."""
+    return _Loader(connection, part.scope).load(part, prepared)
+
+
+def _records(connection: sqlite3.Connection, scope_id: int) -> Iterator[dict[str, Any]]:
+    names = {"speaker": "p.name"}
+    columns = ", ".join(names.get(name, f"i.{name}") for name in _ITEM_FIELDS)
+    items = f"SELECT s.name, {columns} {FROM_ITEMS}"
+    items += " WHERE i.scope = ? AND i.kind = ? ORDER BY i.id"
+    for session, *values in connection.execute(items, (scope_id, "turn")):
+        yield _record("turn", session, values)
+    for session, *values in connection.execute(
+        "SELECT s.name, e.id, e.time, e.status, e.attempts, e.error FROM events e"
+        " JOIN sessions s ON s.id = e.session WHERE e.scope = ? ORDER BY e.id",
+        (scope_id,),
+    ):
+        record = dict(zip(("id", "time", "status", "attempts", "error"), values, strict=True))
+        turns = connection.execute(
+            "SELECT turn FROM event_turns WHERE event = ? ORDER BY turn", (record["id"],)
+        )
+        record["turns"] = [turn for (turn,) in turns]
+        yield {"record": "event", "session_id": session, **record}
+    for session, *values in connection.execute(items, (scope_id, "unit")):
+        record = _record("unit", session, values)
+        yield {**record, "source_turns": list(sources_of(connection, record["id"]))}
+    for item, event, text, at in connection.execute(
+        "SELECT item, event, text, at FROM history WHERE scope = ? ORDER BY id", (scope_id,)
+    ):
+        yield {"record": "history", "item": item, "event": event, "text": text, "at": at}
 
 
 def _check_record(record: Mapping[str, Any]) -> None:
@@ -95,16 +92,14 @@ def _record(kind: str, session: str, values: list[Any]) -> dict[str, Any]:
 class _Loader:
     """Adds one scope's part of an export, and gives every item and event a new id."""
 
-    def __init__(self, store: Items, connection: sqlite3.Connection, scope: Scope) -> None:
-        self._store = store
+    def __init__(self, connection: sqlite3.Connection, scope: Scope) -> None:
         self._connection = connection
-        self._scope_id = store._make_scope(connection, scope)
+        self._scope_id = make_scope(connection, scope)
         self._ids: dict[int, int] = {}  # of turns and units: in the export -> here
         self._added: set[int] = set()
         self._events: dict[int, int | None] = {}  # ``None``: the store has made its own
 
     def load(self, part: Imported, prepared: Sequence[tuple[Any, ...]]) -> int:
-        """How many turns and units were new. ``prepared``: the columns of each turn."""
         self._ids |= self._known_turns(part.turns)
         self._add_turns(part.turns, prepared)
         homes = {old.id: old.event for old in part.turns}
@@ -117,7 +112,7 @@ class _Loader:
             self._link(unit)
         for change in part.history:
             self._add_change(change)
-        self._store._touch(self._connection, self._scope_id)
+        touch(self._connection, self._scope_id)
         return len(self._added)
 
     def _known_turns(self, turns: Sequence[OldTurn]) -> dict[int, int]:
@@ -131,9 +126,7 @@ class _Loader:
                 key = (old.created, old.turn.session_id, old.turn.role, old.turn.speaker)
                 waiting.setdefault(key, []).append(old)
                 continue
-            item_id = self._store._known_source(
-                self._connection, self._scope_id, old.turn.source_id
-            )
+            item_id = known_source(self._connection, self._scope_id, old.turn.source_id)
             if item_id is not None:
                 known[old.id] = item_id
         for key, held in self._turns_added_at(waiting).items():
@@ -169,14 +162,13 @@ class _Loader:
         return found
 
     def _add_turns(self, turns: Sequence[OldTurn], prepared: Sequence[tuple[Any, ...]]) -> None:
-        position = self._store._next_position(self._connection, self._scope_id)
+        position = next_position(self._connection, self._scope_id)
         for old, values in zip(turns, prepared, strict=True):
             if old.id not in self._ids:
                 session = self._number("sessions", old.turn.session_id)
                 speaker = self._number("speakers", old.turn.speaker)
-                row = (self._scope_id, session, position, speaker, *values)
-                made = self._connection.execute(INSERT_TURN, row)
-                self._enter(old.id, int(made.lastrowid or 0))
+                place = (self._scope_id, session, position, speaker)
+                self._enter(old.id, insert_turn(self._connection, place, values))
                 position += 1
         self._connection.execute(
             "UPDATE scopes SET next_position = ? WHERE id = ?", (position, self._scope_id)
@@ -206,12 +198,7 @@ class _Loader:
             ),
         )
         event = self._events[old.id] = int(made.lastrowid or 0)
-        self._connection.executemany(
-            "INSERT INTO event_turns VALUES (?, ?)", [(event, turn) for turn in turns]
-        )
-        self._connection.executemany(
-            "UPDATE items SET event = ? WHERE id = ?", [(event, turn) for turn in covered]
-        )
+        enter_turns(self._connection, event, turns, covered)
 
     def _is_free(self, turn: int) -> bool:
         """Whether the turn belongs to no event yet."""
@@ -242,13 +229,8 @@ class _Loader:
         ).fetchone()
         session = self._number("sessions", old.session_id)
         unit = replace(old.unit, superseded_by=None, duplicate_of=None)
-        new = self._store._insert_unit(
-            self._connection, self._scope_id, (event, session), position, unit, old.created
-        )
-        self._enter(old.id, new)
-        self._connection.executemany(
-            "INSERT INTO sources VALUES (?, ?)", [(new, turn) for turn in turns]
-        )
+        place = (self._scope_id, session, position, event)
+        self._enter(old.id, insert_unit(self._connection, place, unit, turns, old.created))
 
     def _link(self, old: OldUnit) -> None:
         """Once all units are there, for a link may point ahead."""
@@ -264,11 +246,11 @@ class _Loader:
         # The history of a removed item is its own tombstone and needs an id nobody else has.
         item = self._ids.get(old.item)
         if item is not None and item in self._added:
-            self._store._record(self._connection, self._scope_id, item, old.event, old.text, old.at)
+            record_change(self._connection, self._scope_id, item, old.event, old.text, old.at)
 
     def _enter(self, old: int, new: int) -> None:
         self._ids[old] = new
         self._added.add(new)
 
     def _number(self, table: str, name: str) -> int:
-        return self._store._number(self._connection, table, self._scope_id, name)
+        return name_id(self._connection, table, self._scope_id, name)

@@ -280,7 +280,7 @@ def reader(tmp_path: Path) -> sqlite3.Connection:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hymem.stores.tables.edits.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("hymem.stores.sqlite.WAIT_SECONDS", 0.1)
 
 
 def test_the_second_call_that_the_error_asks_for_ends_it(
@@ -403,7 +403,7 @@ def test_cached_pages_of_others_do_not_bring_it_back(opened: Opened, tmp_path: P
 def test_a_large_file_is_swept_behind_the_deletion_of_one_memory(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.stores.tables.edits.WIPE_AT_ONCE", 1000)
+    monkeypatch.setattr("hymem.stores.sqlite.WIPE_AT_ONCE", 1000)
     monkeypatch.setattr("hymem.stores.erase._PIECE", 1 << 16)
     monkeypatch.setattr("hymem.stores.erase._TURN_SECONDS", 0.001)
     store = opened()

@@ -225,9 +225,9 @@ def test_the_least_recently_searched_scopes_leave_memory(
         store.add_turns(scope, [turn(f"bread of {scope.user_id}")])
     for scope in (*scopes, scopes[3]):
         assert len(found(store, scope, "bread")) == 1
-    assert list(store._indexes) == [scopes[4], scopes[5], scopes[3]]
+    assert list(store._indexes._held) == [scopes[4], scopes[5], scopes[3]]
     monkeypatch.setattr("hymem.stores.index.cache.INDEX_BYTES", 1)
     assert len(found(store, scopes[0], "bread")) == 1
-    assert list(store._indexes) == list(store._sizes) == [scopes[0]]
+    assert list(store._indexes._held) == list(store._indexes._sizes) == [scopes[0]]
     store.delete_all(scopes[0])
-    assert store._bytes == 0
+    assert store._indexes._bytes == 0

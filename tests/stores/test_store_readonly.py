@@ -188,7 +188,7 @@ def test_a_sweep_that_is_owed_waits_for_who_can_write(
     connection.close()
     make_disk_read_only(monkeypatch)
     with HyMem(tmp_path / "chat.db", llm=None) as memory:
-        assert memory._store._kept_up is None  # type: ignore[attr-defined]
+        assert memory._store._indexes._kept_up is None  # type: ignore[attr-defined]
         assert memory.search("boats", **WHO)
 
 

@@ -236,7 +236,7 @@ def test_an_index_full_of_removed_texts_is_built_anew(
     with open_store(path) as store:
         found(store, ANA, "cat")
         assert sum(sizes) == store.status(ANA).turns + store.status(ANA).units
-        assert store._indexes[ANA][1].passages.wasted == 0.0
+        assert store._indexes._held[ANA][1].passages.wasted == 0.0
 
 
 def test_a_snapshot_holds_no_text(path: Path) -> None:
@@ -283,8 +283,8 @@ def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds
                 )
             ]
         )
-        store._upkeep.settle()
-        assert store._indexes[ANA][1].passages.dense.built
+        store._indexes.upkeep.settle()
+        assert store._indexes._held[ANA][1].passages.dense.built
         check_recall(store, ids, vectors)
         tenth = np.arange(9000) % 10 == 9
         check_recall(store, ids[tenth], vectors[tenth], where=Filter(session_id="s1"))
@@ -296,7 +296,7 @@ def test_a_large_scope_grows_an_inverted_file_that_finds_what_exact_search_finds
         check_recall(store, ids[20:], vectors[20:])
     with open_store(tmp_path / "chat.db") as store:
         check_recall(store, ids[20:], vectors[20:])
-        assert store._indexes[ANA][1].passages.dense.built
+        assert store._indexes._held[ANA][1].passages.dense.built
 
 
 def check_recall(

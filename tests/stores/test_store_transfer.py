@@ -168,7 +168,7 @@ def test_an_import_is_one_transaction(opened: Opened, monkeypatch: pytest.Monkey
     first, second = opened("1.db"), opened("2.db")
     fill(first)
     parts = parse(enumerate(first.dump(), 1), Clock("UTC"))
-    monkeypatch.setattr(second, "_number", lambda *_: 1 / 0)
+    monkeypatch.setattr("hymem.stores.transfer.name_id", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         second.load(parts)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""The cost ledger's table."""
+"""The cost ledger."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from hymem.stores.core import Core
 from hymem.stores.rows import seconds_of
+from hymem.stores.tables.names import find_scope, make_scope, named_scopes
 from hymem.types import Scope
 
 _NUMBER = "('real', 'integer')"
@@ -20,63 +20,64 @@ _SOUND = (
 )
 
 
-class Ledger(Core):
-    def add_costs(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        if not rows:
-            return
-        with self._db.write() as connection:
-            for row in rows:
-                scope: Scope | None = row.get("scope")
-                connection.execute(
-                    "INSERT INTO costs (scope, at, stage, tier, model, input_tokens, output_tokens,"
-                    " cached_tokens, usd, seconds, estimated)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        None if scope is None else self._charged(connection, scope, row["stage"]),
-                        _at(row.get("at")),
-                        row["stage"],
-                        row.get("tier", ""),
-                        row.get("model", ""),
-                        row.get("input_tokens", 0),
-                        row.get("output_tokens", 0),
-                        row.get("cached_tokens", 0),
-                        row.get("usd"),
-                        row.get("seconds", 0.0),
-                        bool(row.get("estimated", False)),
-                    ),
-                )
+def add_costs(connection: sqlite3.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """See ``Store.add_costs``."""
+    for row in rows:
+        scope: Scope | None = row.get("scope")
+        connection.execute(
+            "INSERT INTO costs (scope, at, stage, tier, model, input_tokens, output_tokens,"
+            " cached_tokens, usd, seconds, estimated)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                None if scope is None else _charged(connection, scope, row["stage"]),
+                _at(row.get("at")),
+                row["stage"],
+                row.get("tier", ""),
+                row.get("model", ""),
+                row.get("input_tokens", 0),
+                row.get("output_tokens", 0),
+                row.get("cached_tokens", 0),
+                row.get("usd"),
+                row.get("seconds", 0.0),
+                bool(row.get("estimated", False)),
+            ),
+        )
 
-    def _charged(self, connection: sqlite3.Connection, scope: Scope, stage: str) -> int | None:
-        """The scope's id. One that is gone was deleted while its turns were being extracted, and
-        is not named again."""
-        if stage in ("segment", "extract"):
-            return self._scope_id(connection, scope)
-        return self._make_scope(connection, scope)
 
-    def costs(self, scope: Scope | None, since: datetime | None = None) -> list[Mapping[str, Any]]:
-        where, values = "1", []
-        with self._db.read() as connection:
-            if scope is not None:
-                where += " AND c.scope = ?"
-                values.append(self._scope_id(connection, scope) or -1)
-            if since is not None:
-                where += " AND c.at >= ?"
-                values.append(seconds_of(since))  # type: ignore[arg-type]
-            # Negative numbers, which version 0.1 wrote if an endpoint said so, lift no cap. Sums
-            # that pass SQLite's integers would raise, and rows that are damaged do not count.
-            rows = connection.execute(
-                "SELECT c.scope, date(c.at, 'unixepoch') AS day, CAST(c.stage AS BLOB),"
-                f" CAST(c.tier AS BLOB), CAST(c.model AS BLOB), count(*), {_tokens('input')},"
-                f" {_tokens('output')}, {_tokens('cached')}, sum(max(c.usd, 0)), sum(c.seconds),"
-                " max(CAST(c.estimated AS INTEGER))"
-                " FROM costs c"
-                f" WHERE {where} AND {_SOUND}"
-                " GROUP BY c.scope, day, c.stage, c.tier, c.model, c.usd IS NULL"
-                " HAVING day IS NOT NULL ORDER BY day, c.scope, c.stage, c.tier, c.model",
-                values,
-            ).fetchall()
-            named = self._named_scopes(connection, "id IN (SELECT scope FROM costs)")
-        return [_summary(named.get(scope_id), row) for scope_id, *row in rows]
+def costs(
+    connection: sqlite3.Connection, scope: int | None, since: datetime | None
+) -> list[Mapping[str, Any]]:
+    """See ``Store.costs``; ``scope``: its id."""
+    where, values = "1", []
+    if scope is not None:
+        where += " AND c.scope = ?"
+        values.append(scope)
+    if since is not None:
+        where += " AND c.at >= ?"
+        values.append(seconds_of(since))  # type: ignore[arg-type]
+    # Negative numbers, which version 0.1 wrote if an endpoint said so, lift no cap. Sums that pass
+    # SQLite's integers would raise, and rows that are damaged do not count.
+    rows = connection.execute(
+        "SELECT c.scope, date(c.at, 'unixepoch') AS day, CAST(c.stage AS BLOB),"
+        f" CAST(c.tier AS BLOB), CAST(c.model AS BLOB), count(*), {_tokens('input')},"
+        f" {_tokens('output')}, {_tokens('cached')}, sum(max(c.usd, 0)), sum(c.seconds),"
+        " max(CAST(c.estimated AS INTEGER))"
+        " FROM costs c"
+        f" WHERE {where} AND {_SOUND}"
+        " GROUP BY c.scope, day, c.stage, c.tier, c.model, c.usd IS NULL"
+        " HAVING day IS NOT NULL ORDER BY day, c.scope, c.stage, c.tier, c.model",
+        values,
+    ).fetchall()
+    named = named_scopes(connection, "id IN (SELECT scope FROM costs)")
+    return [_summary(named.get(number), row) for number, *row in rows]
+
+
+def _charged(connection: sqlite3.Connection, scope: Scope, stage: str) -> int | None:
+    """The scope's id. One that is gone was deleted while its turns were being extracted, and is
+    not named again."""
+    if stage in ("segment", "extract"):
+        return find_scope(connection, scope)
+    return make_scope(connection, scope)
 
 
 def _tokens(which: str) -> str:

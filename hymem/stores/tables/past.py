@@ -8,9 +8,6 @@ known.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-
-from hymem.stores.rows import chunks, marks
 
 _TURN_KNOWN = "ifnull({0}.seconds, {0}.created)"
 _UNIT_KNOWN = (
@@ -36,21 +33,3 @@ def current_ids(connection: sqlite3.Connection, scope_id: int, moment: float) ->
         {"scope": scope_id, "moment": moment},
     )
     return [item_id for (item_id,) in rows]
-
-
-def older_texts(
-    connection: sqlite3.Connection, ids: Sequence[int], moment: float
-) -> dict[int, str]:
-    """Of those of these items that were updated after ``moment``, the texts they had then."""
-    found: dict[int, str] = {}
-    for some in chunks(ids):
-        rows = connection.execute(
-            "SELECT item, text, at FROM history WHERE event IN ('add', 'update')"
-            f" AND item IN ({marks(some)}) ORDER BY item, at, id",
-            some,
-        ).fetchall()
-        changed = {item for item, _, at in rows if at > moment}
-        for item, text, at in rows:
-            if item in changed and text is not None and (at <= moment or item not in found):
-                found[item] = text
-    return found
