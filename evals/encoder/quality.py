@@ -8,7 +8,8 @@ Three checks, each with its development part apart:
 - STS-B: Spearman correlation of cosine and human score; also over the test pairs that share at
   least half of their words, where order and context decide.
 
---table-only reads a model's token level alone, without its blocks.
+--table-only reads a model's token level alone, without its blocks. --static adds the same table
+without spikes; with --timesteps and no number after it, that row alone is measured.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from evals.data.loaders import (
     open_longmemeval,
     stream_longmemeval,
 )
+from evals.encoder.static import StaticTable
 from evals.systems.encoders import CachedEncoder, MiniLM
 from snn_encoder import SpikingEncoder
 from snn_encoder.evaluate import sts
@@ -130,6 +132,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", nargs="*", default=["nano", "small"])
     parser.add_argument("--timesteps", nargs="*", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--table-only", action="store_true", help="add rows without blocks")
+    parser.add_argument("--static", action="store_true", help="add rows without spikes")
     parser.add_argument("--teacher", action="store_true", help="measure MiniLM too (slow)")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; rows are added to it")
 
@@ -137,9 +140,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, and write after every row, so that a run that ends early is not lost."""
     rows: dict[str, Any] = json.loads(args.out.read_text()) if args.out.exists() else {}
-    if args.teacher and "all-MiniLM-L6-v2" not in rows:
-        rows["all-MiniLM-L6-v2"] = measure(CachedEncoder(MiniLM()).encode)
+
+    def add(name: str, encode: Encode, **facts: str) -> None:
+        rows[name] = {**measure(encode), **facts}
         args.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        print(name, json.dumps(rows[name]), flush=True)
+
+    if args.teacher and "all-MiniLM-L6-v2" not in rows:
+        add("all-MiniLM-L6-v2", CachedEncoder(MiniLM()).encode)
     for weights in args.weights:
         encoder = SpikingEncoder.from_pretrained(weights)
         models = {encoder.name: encoder}
@@ -147,7 +155,8 @@ def run(args: argparse.Namespace) -> None:
             models[f"{encoder.name}, table read-out only"] = table_only(weights)
         for name, model in models.items():
             for steps in args.timesteps:
-                row: dict[str, Any] = measure(partial(model.encode, timesteps=steps))
-                rows[f"{name} T={steps}"] = {**row, "version": model.version}
-                args.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-                print(name, steps, json.dumps(row), flush=True)
+                encode = partial(model.encode, timesteps=steps)
+                add(f"{name} T={steps}", encode, version=model.version)
+        if args.static:
+            static = StaticTable(encoder)
+            add(static.name, static.encode, weights=encoder.parameters.digest[:12])

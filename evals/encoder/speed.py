@@ -2,8 +2,9 @@
 
 Texts of 30 tokens, tokenizer included, best of several runs after a warm-up, and the median
 latency of one short query. The mode that is timed is the mode that is scored. With --onnx each
-tier's ONNX model runs in onnxruntime too; OMP_NUM_THREADS and RAYON_NUM_THREADS limit numpy's and
-the tokenizer's threads, --threads those of torch and onnxruntime.
+tier's ONNX model runs in onnxruntime too, with --static the same table without spikes.
+OMP_NUM_THREADS and RAYON_NUM_THREADS limit numpy's and the tokenizer's threads, --threads those of
+torch and onnxruntime.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from evals.encoder.static import StaticTable
 from snn_encoder import SpikingEncoder
 from snn_encoder.tokenizer import load_tokenizer
 
@@ -55,13 +58,17 @@ def throughput(
     return len(batch) / min(seconds)
 
 
-def latency(encode: Callable[[Sequence[str]], Any], calls: int = 200) -> float:
+def latency(
+    encode: Callable[[Sequence[str]], Any],
+    calls: int = 200,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Return the median milliseconds of one short query."""
     seconds = []
     for _ in range(calls):
-        begin = time.perf_counter()
+        begin = clock()
         encode([QUERY])
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(clock() - begin)
     return 1000 * statistics.median(seconds)
 
 
@@ -114,6 +121,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-minilm", action="store_true")
     parser.add_argument("--onnx", action="store_true", help="time onnxruntime beside numpy")
+    parser.add_argument("--static", action="store_true", help="time the table without spikes too")
     parser.add_argument(
         "--cpu-time",
         action="store_true",
@@ -125,30 +133,27 @@ def run(args: argparse.Namespace) -> None:
     """Print the figures as JSON."""
     clock = time.process_time if args.cpu_time else time.perf_counter
     rows: list[dict[str, Any]] = []
+
+    def add(encode: Callable[[Sequence[str]], Any], count: int, **facts: Any) -> None:
+        speed = throughput(encode, texts(count), args.runs, clock)
+        facts |= {"texts/s": round(speed), "query ms p50": round(latency(encode, clock=clock), 3)}
+        if rows and not args.no_minilm:
+            facts["times MiniLM"] = round(speed / float(rows[0]["texts/s"]), 1)
+        rows.append(facts)
+
     if not args.no_minilm:
-        encode = minilm(args.threads)
-        speed = throughput(encode, texts(256), args.runs, clock)
-        rows.append({"encoder": "all-MiniLM-L6-v2, torch float32", "texts/s": round(speed)})
-        rows[-1]["query ms p50"] = round(latency(encode, 50), 3)
+        add(minilm(args.threads), 256, encoder="all-MiniLM-L6-v2, torch float32")
     for name in args.encoders:
         encoder = SpikingEncoder.from_pretrained(name)
+        label = f"{encoder.name} {encoder.version}"
         for steps in args.timesteps or [encoder.timesteps]:
-
-            def encoded(batch: Sequence[str], steps: int = steps) -> np.ndarray:
-                return encoder.encode(batch, steps)  # noqa: B023
-
-            name_and_version = f"{encoder.name} {encoder.version}"
-            ways: dict[str, Callable[[Sequence[str]], np.ndarray]] = {name_and_version: encoded}
+            add(partial(encoder.encode, timesteps=steps), 2048, encoder=label, T=steps)
             if args.onnx:
                 model = in_onnxruntime(encoder, steps, args.threads)
-                ways[f"{name_and_version}, onnxruntime"] = model
-            for label, encode in ways.items():
-                speed = throughput(encode, texts(2048), args.runs, clock)
-                row: dict[str, Any] = {"encoder": label, "T": steps}
-                row |= {"texts/s": round(speed), "query ms p50": round(latency(encode), 3)}
-                if not args.no_minilm:
-                    row["times MiniLM"] = round(speed / float(rows[0]["texts/s"]), 1)
-                rows.append(row)
+                add(model, 2048, encoder=f"{label}, onnxruntime", T=steps)
+        if args.static:
+            static = StaticTable(encoder)
+            add(static.encode, 2048, encoder=static.name)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     unit = "processor seconds of one thread" if args.cpu_time else "wall seconds"
     found = {"machine": machine, "seconds": unit, "tokens": TOKENS, "rows": rows}
