@@ -21,6 +21,7 @@ from hymem.cost import Ledger
 from hymem.errors import BudgetError, InputError, LLMError, LLMOutputError, PriceError
 from hymem.llm.openai import OpenAIChat
 from hymem.stores.sqlite import SQLiteStore
+from hymem.stores.tables.names import make_scope
 from hymem.types import (
     LLM,
     Budget,
@@ -479,7 +480,7 @@ def test_calls_behind_a_protocol_are_charged_to_the_request_at_hand(
 ) -> None:
     ledger = Ledger(store, PRICES)
     with store._db.write() as connection:
-        store._make_scope(connection, ANA)  # extraction is of what was added
+        make_scope(connection, ANA)  # extraction is of what was added
     extracting = ledger.ambient_llm(llm, "extract")
     with ledger.meter(ANA).charging() as meter:
         extracting.complete(ASK)
