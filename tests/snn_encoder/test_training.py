@@ -117,6 +117,8 @@ def test_model_card_names_what_was_trained_on(
     card = model_card(RECIPE, config, trainer)
     assert "| talk | not one of the package's corpora | not recorded | 500 |" in card
     assert "No text of LOCOMO" not in card
+    assert "--timesteps 2" in card
+    assert "blind to the order of words" in card
     recipe = load_recipe("nano")
     trainer.sources = {}
     assert "No text of LOCOMO" in model_card(recipe, config, trainer)
