@@ -16,7 +16,8 @@ from hymem.errors import InputError
 from hymem.fields import MOST, Fields
 from hymem.ingest import LONGEST_ERROR, new_turns
 from hymem.messages import Said
-from hymem.stores.base import Imported, NewUnit, OldChange, OldEvent, OldTurn, OldUnit
+from hymem.stores.base import NewUnit
+from hymem.stores.exported import Imported, OldChange, OldEvent, OldTurn, OldUnit
 from hymem.stores.transfer import FORMAT
 from hymem.tokens import count_many
 from hymem.types import Scope

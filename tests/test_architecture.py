@@ -62,7 +62,6 @@ LARGE = {
     "hymem.cli": "every command and what it prints",
     "hymem.ingest": "the write path: segments, leases, extraction, superseded facts",
     "hymem.memory": "the face: a docstring for every public method",
-    "hymem.stores.base": "the records and the interface of a store, with their docstrings",
 }
 LONG = {
     "hymem.cli._parser": "one line an option",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hymem.stores.exported import Imported
+
     TokenIds = Sequence[NDArray[np.uint16]]
 
 
@@ -75,63 +77,6 @@ class NewUnit:
     corrects: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     token_ids: TokenIds | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OldTurn:
-    """A turn of an export: its id and its event's there, and when it was added (seconds since
-    1970)."""
-
-    id: int
-    event: int | None
-    created: float
-    turn: NewTurn
-
-
-@dataclass(frozen=True, slots=True)
-class OldEvent:
-    """An event of an export, with the ids of its turns there."""
-
-    id: int
-    session_id: str
-    time: datetime | None
-    status: str
-    attempts: int
-    error: str | None
-    turns: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OldUnit:
-    """A unit of an export: as ``OldTurn``; the unit's links are ids of the export too."""
-
-    id: int
-    event: int | None
-    session_id: str
-    created: float
-    unit: NewUnit
-
-
-@dataclass(frozen=True, slots=True)
-class OldChange:
-    """A line of an item's history in an export."""
-
-    item: int
-    event: str
-    text: str | None
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What an export holds of one scope, checked (``hymem.records``): turns in their order, units
-    by id. Nothing has vectors."""
-
-    scope: Scope
-    turns: Sequence[OldTurn]
-    events: Sequence[OldEvent]
-    units: Sequence[OldUnit]
-    history: Sequence[OldChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +164,41 @@ class Lease:
 
 
 class Store(Protocol):
-    """Durable memory. Every method is safe to call from several threads and processes; each is one
-    short transaction, so nothing is held while a model is asked.
+    """Durable memory: what the stages call, and what any backend owes them.
 
-    All raise ``StoreError`` when the storage fails, and leave it as it was;
-    ``EncoderMismatchError`` once another process has re-embedded the store; ``EncoderError`` when
-    vectors are passed that are not ``[keys, dim]`` of finite numbers.
+    *Transactions.* Each method is one short transaction, safe to call from several threads and
+    processes: nothing is held while a model is asked. What has returned is durable, what has raised
+    left everything as it was.
+
+    *Order.* The ids of items (turns and units together) and of events are positive, grow as they
+    are added and never come again. A scope's turns have positions from 0 on, in the order they were
+    added. Lists are by id; what is asked for by ids comes in that order, and ids that the scope
+    does not have are left out.
+
+    *Idempotence.* The same call again adds nothing: a ``source_id`` is one turn, a turn is newly
+    covered by one event, an event is completed once, an item takes its vectors once, and an export
+    is loaded once.
+
+    *Isolation.* A scope is the exact pair, ``None`` a value of its own. No call reads, counts or
+    changes what another scope holds; ids of another are as those that nobody has.
+
+    *Leases.* At most one holder has an event. Who died loses it when its time is over; who lost it
+    can neither complete, fail nor renew it.
+
+    *Erasure.* After ``delete`` and ``delete_all`` no method gives the text back, and no file of the
+    backend holds a byte of it, as soon as readers of an older state are done.
+
+    *Filters.* ``hymem.types.Filter`` lets the same items through wherever it is taken, with aware
+    times. ``as_of`` shows a scope as it was known at that moment (superseded units are current
+    again).
+
+    *Transfer.* ``load`` of what ``dump`` gave makes the same memory in another store, whatever its
+    backend, but for ids and vectors.
+
+    All raise ``StoreError`` when the storage fails; ``EncoderMismatchError`` once another process
+    has re-embedded the store; ``EncoderError`` when vectors are passed that are not ``[keys, dim]``
+    of finite numbers. A backend that can be opened for reading alone has an attribute
+    ``read_only``.
     """
 
     # -- turns --
@@ -258,7 +232,10 @@ class Store(Protocol):
         *,
         limit: int | None = None,
         after_id: int = 0,
-    ) -> list[Turn]: ...
+    ) -> list[Turn]:
+        """By id, the first ``limit`` turns (``None``: all) beyond ``after_id`` that ``where`` lets
+        through."""
+        ...
 
     def list_units(
         self,
@@ -267,7 +244,9 @@ class Store(Protocol):
         *,
         limit: int | None = None,
         after_id: int = 0,
-    ) -> list[Unit]: ...
+    ) -> list[Unit]:
+        """As ``list_turns``; superseded and duplicate units too."""
+        ...
 
     def window(
         self,
@@ -388,8 +367,6 @@ class Store(Protocol):
         not)."""
         ...
 
-    def events(self, scope: Scope, ids: Sequence[int] | None = None) -> list[Event]: ...
-
     def without_vectors(self) -> list[Scope]:
         """The scopes that have items without vectors."""
         ...
@@ -412,7 +389,7 @@ class Store(Protocol):
     # -- token ids that an older version of the store did not keep --
     def uncoded(self, limit: int) -> list[Turn | Unit]:
         """The next items, the newest first, with vectors and without token ids; empty when all are
-        filled in."""
+        filled in, and always in a backend that kept them from the start."""
         ...
 
     def put_token_ids(self, ids: Sequence[tuple[int, TokenIds]]) -> None:
@@ -466,9 +443,13 @@ class Store(Protocol):
         ...
 
     # -- the whole store --
-    def scopes(self) -> list[Scope]: ...
+    def scopes(self) -> list[Scope]:
+        """Those that there are, the oldest first."""
+        ...
 
-    def status(self, scope: Scope | None = None) -> Status: ...
+    def status(self, scope: Scope | None = None) -> Status:
+        """Counts; ``None``: of the whole store."""
+        ...
 
     # -- another encoder: open the store for re-embedding, then put until ``finish`` is true --
     def to_reembed(self, limit: int) -> list[tuple[Scope, Turn | Unit]]:

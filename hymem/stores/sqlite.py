@@ -15,7 +15,6 @@ from hymem.stores import erase, reembed, search, transfer
 from hymem.stores.base import (
     AskedTokens,
     Candidates,
-    Imported,
     Lease,
     NewPassage,
     NewTurn,
@@ -24,6 +23,7 @@ from hymem.stores.base import (
     Store,
 )
 from hymem.stores.database import Database
+from hymem.stores.exported import Imported
 from hymem.stores.index.cache import Indexes
 from hymem.stores.rows import TURN_COLUMNS, UNIT_COLUMNS, turn_from_row, units_from_rows
 from hymem.stores.tables import (
@@ -324,6 +324,7 @@ class SQLiteStore(Store):
             return events.unfinished(connection)
 
     def events(self, scope: Scope, ids: Sequence[int] | None = None) -> list[Event]:
+        """The scope's events by id; with ``ids`` those, in that order."""
         with self._read(scope) as (connection, scope_id):
             return events.events_of(connection, scope_id, ids)
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hymem.stores.base import Imported, OldChange, OldEvent, OldTurn, OldUnit
 from hymem.stores.damage import damaged
+from hymem.stores.exported import Imported, OldChange, OldEvent, OldTurn, OldUnit
 from hymem.stores.rows import FROM_ITEMS, metadata_from_text, sources_of, time_to_text
 from hymem.stores.tables.events import enter_turns
 from hymem.stores.tables.history import record_change
