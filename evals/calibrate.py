@@ -1,4 +1,4 @@
-"""Fit the constants of ``hymem/calibration.py`` to the development collections, and write them.
+"""Fit the constants of ``hymem/read/calibration.py`` to the development collections; write them.
 
     python -m evals.calibrate --data FOLDER
 
@@ -30,9 +30,9 @@ from evals.examples import Example, constants, example, fit, loaded, logistic
 from evals.results import measured_code
 from evals.systems.encoders import load_encoder
 from evals.systems.hymem import HyMemMemory
-from hymem import calibration, ranking
-from hymem.features import SHORT
-from hymem.query import Query
+from hymem.read import calibration, ranking
+from hymem.read.features import SHORT
+from hymem.read.query import Query
 from hymem.types import Encoder, Scope
 
 Floats = NDArray[np.float64]
@@ -101,7 +101,7 @@ def read(name: str, data: Path | None) -> list[Memory]:
 def calibrated(
     opened: Mapping[str, Sequence[Opened]], encoder: Encoder, sizes: Sequence[int] = SIZES
 ) -> dict[str, Any]:
-    """All constants of ``hymem.calibration``."""
+    """All constants of ``hymem.read.calibration``."""
     _note("chance")
     values: dict[str, Any] = chance(opened)
     with constants(**values):
@@ -311,7 +311,7 @@ def fit_expendable(opened: Mapping[str, Sequence[Opened]]) -> dict[str, Any]:
 
 # -- writing -------------------------------------------------------------------------------------
 
-_HEAD = '''"""Constants of the scores (`hymem.ranking`, `hymem.features`), written by
+_HEAD = '''"""Constants of the scores (`hymem.read.ranking`, `hymem.read.features`), written by
 ``python -m evals.calibrate``. Change them by running it, not by hand.
 
 Fitted at commit {commit} with the encoder {encoder}
@@ -348,7 +348,7 @@ _ABOUT = {
 def source(
     values: Mapping[str, Any], memories: Mapping[str, Sequence[Memory]], encoder: Encoder
 ) -> str:
-    """The text of ``hymem/calibration.py``."""
+    """The text of ``hymem/read/calibration.py``."""
     told = ", ".join(
         f"{name} ({sum(len(memory.questions) for memory in part)} questions)"
         for name, part in memories.items()

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from evals.collections import Memory, Question
 from evals.systems.hymem import HyMemMemory, HyMemSystem
-from hymem import Config, calibration, ranking
-from hymem.features import NAMES, Table
-from hymem.query import Query
-from hymem.retrieve import CANDIDATES
+from hymem import Config
+from hymem.read import calibration, ranking
+from hymem.read.features import NAMES, Table
+from hymem.read.query import Query
+from hymem.read.retrieve import CANDIDATES
 from hymem.types import Encoder, Scope
 
 Floats = NDArray[np.float64]
@@ -148,7 +149,7 @@ def logistic(inputs: Floats, labels: NDArray[np.bool_], weights: Floats | None =
 
 @contextmanager
 def constants(**values: object) -> Iterator[None]:
-    """Other constants in ``hymem.calibration`` for the time of a block."""
+    """Other constants in ``hymem.read.calibration`` for the time of a block."""
     before = {name: getattr(calibration, name) for name in values}
     try:
         for name, value in values.items():

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hymem.aio import AsyncHyMem
-    from hymem.chat import ChatReply
     from hymem.errors import (
         BudgetError,
         EncoderError,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
         StoreVersionError,
     )
     from hymem.memory import HyMem
+    from hymem.read.chat import ChatReply
     from hymem.reembedding import reembed
     from hymem.types import (
         LLM,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "aio": ("AsyncHyMem",),
-    "chat": ("ChatReply",),
+    "read.chat": ("ChatReply",),
     "reembedding": ("reembed",),
     "errors": (
         "BudgetError", "EncoderError", "EncoderMismatchError", "HyMemError", "InputError",

@@ -12,12 +12,12 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from hymem import forks
-from hymem.cost import MeteredEncoder
+from hymem.cost.ledger import MeteredEncoder
 from hymem.errors import StoreClosedError
 from hymem.memory import HyMem
-from hymem.pool import Pool
-from hymem.turns import Turns
+from hymem.system import forks
+from hymem.system.pool import Pool
+from hymem.system.turns import Turns
 from hymem.types import Config, Encoder
 
 P = ParamSpec("P")

@@ -29,7 +29,7 @@ from hymem.cli_options import (
 )
 from hymem.cli_output import cell, day, note, show, table
 from hymem.errors import HyMemError, InputError
-from hymem.jsonl import decoded, read_lines
+from hymem.exports.jsonl import decoded, read_lines
 from hymem.types import Scope
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _costs(arguments: argparse.Namespace) -> int:
-    from hymem.prices import source
+    from hymem.cost.prices import source
 
     by = tuple(name.strip() for name in arguments.by.split(","))
     with _open_scope(arguments) as memory:

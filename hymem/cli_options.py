@@ -12,8 +12,8 @@ from heapq import nlargest
 from shlex import quote
 from typing import Any
 
-from hymem.clock import Clock
 from hymem.errors import InputError
+from hymem.system.clock import Clock
 from hymem.types import Budget, Filter, Scope
 
 # Scopes offered in place of one that there is not, and of how many the likest are looked for.

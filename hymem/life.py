@@ -13,14 +13,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hymem import forks
 from hymem.errors import HyMemError, StoreClosedError
 from hymem.llm.streams import Closable
-from hymem.redact import brief
+from hymem.system import forks
+from hymem.system.redact import brief
 
 if TYPE_CHECKING:
     from hymem.stores.base import Store
-    from hymem.worker import Worker
+    from hymem.write.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class Life:
         forks.watch(self)
 
     def after_fork(self, calm: bool) -> None:
-        """See ``hymem.forks``. Of the calls under way only that of the thread which forked goes on
-        in the child; the parent's replies are its own."""
+        """See ``hymem.system.forks``. Of the calls under way only that of the thread which forked
+        goes on in the child; the parent's replies are its own."""
         me = threading.get_ident()
         self._changed = threading.Condition(threading.RLock())
         self._ending = threading.RLock()

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from hymem.calls import call
-from hymem.checks import (
+from hymem.errors import InputError, NotFoundError, StoreError
+from hymem.exports.jsonl import read_lines, write_lines
+from hymem.inputs.checks import (
     asked_at,
     check_budget,
     check_choice,
@@ -24,13 +26,10 @@ from hymem.checks import (
     scope_of,
     scope_or_all,
 )
-from hymem.clock import Clock, Time
-from hymem.errors import InputError, NotFoundError, StoreError
-from hymem.jsonl import read_lines, write_lines
-from hymem.messages import Messages, clean_text, parse_messages
-from hymem.query import Query
-from hymem.resent import OnKnown
-from hymem.shapes import as_mappings
+from hymem.inputs.messages import Messages, clean_text, parse_messages
+from hymem.inputs.shapes import as_mappings
+from hymem.read.query import Query
+from hymem.system.clock import Clock, Time
 from hymem.types import (
     LLM,
     Answer,
@@ -46,12 +45,13 @@ from hymem.types import (
     Turn,
     Unit,
 )
+from hymem.write.resent import OnKnown
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hymem.chat import ChatReply, Chatter
+    from hymem.read.chat import ChatReply, Chatter
     from hymem.stores.base import Status, Store
 
 
@@ -94,10 +94,10 @@ class HyMem:
         background: bool = True,
         timezone: str | tzinfo | None = None,
     ) -> None:
-        from hymem import forks
         from hymem.life import Life
+        from hymem.system import forks
         from hymem.wiring import assemble
-        from hymem.worker import Worker
+        from hymem.write.worker import Worker
 
         check_path(path)
         self.config = Config() if config is None else config
@@ -474,7 +474,7 @@ class HyMem:
         import of the file brought, nor what this very memory exported.
 
         Raises ``InputError`` naming the first bad line and its field; nothing is added then."""
-        from hymem.records import parse
+        from hymem.exports.records import parse
 
         check_path(path)
         count = self._store.load(parse(read_lines(path), self._clock))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hymem.embed import ITEMS_PER_CALL, encode_items
+from hymem.encoders.key_vectors import ITEMS_PER_CALL, encode_items
 from hymem.types import Encoder
 from hymem.wiring import default_encoder, open_store
 

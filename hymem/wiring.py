@@ -9,18 +9,18 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hymem.ask import Answerer, Asker, ModelAnswerer
-from hymem.chat import Chatter
-from hymem.checks import check_config, check_parts
-from hymem.clock import Clock
-from hymem.cost import Ledger
-from hymem.embed import fill_in_token_ids
+from hymem.cost.ledger import Ledger
+from hymem.cost.prices import check_prices
+from hymem.encoders.key_vectors import fill_in_token_ids
 from hymem.errors import InputError
-from hymem.ingest import Ingestor
-from hymem.prices import check_prices
-from hymem.retrieve import Retriever
-from hymem.segment import TopicSegmenter
+from hymem.inputs.checks import check_config, check_parts
+from hymem.read.ask import Answerer, Asker, ModelAnswerer
+from hymem.read.chat import Chatter
+from hymem.read.retrieve import Retriever
+from hymem.system.clock import Clock
 from hymem.types import LLM, Config, Encoder, Extractor, PaidStage, Segmenter, TokenCoder
+from hymem.write.ingest import Ingestor
+from hymem.write.segment import TopicSegmenter
 
 if TYPE_CHECKING:
     from hymem.stores.base import Store
@@ -109,7 +109,7 @@ def _default_extractor(llm: LLM | None) -> Extractor:
         from hymem.offline import OfflineExtractor
 
         return OfflineExtractor()
-    from hymem.extract import LLMExtractor
+    from hymem.write.extract import LLMExtractor
 
     return LLMExtractor(llm)
 

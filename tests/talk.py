@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 
-from hymem.keys import lexical_text, turn_keys
 from hymem.stores.base import NewTurn, NewUnit
 from hymem.stores.sqlite import SQLiteStore
-from hymem.tokens import count_tokens
+from hymem.text.keys import lexical_text, turn_keys
+from hymem.text.tokens import count_tokens
 from hymem.types import Scope
 from snn_encoder import SpikingEncoder
 

@@ -155,7 +155,7 @@ class Together:
 def test_scopes_are_extracted_several_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, background: bool
 ) -> None:
-    monkeypatch.setattr("hymem.worker.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("hymem.write.worker.IDLE_SECONDS", 0.2)
     path = tmp_path / "m.db"
     with HyMem(path, llm=None, extractor=Together(4), background=background) as memory:
         for number in range(4):
@@ -171,7 +171,7 @@ def test_scopes_are_extracted_several_at_once(
 def test_a_scope_that_is_stuck_holds_up_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.worker.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("hymem.write.worker.IDLE_SECONDS", 0.2)
     let_go = threading.Event()
 
     class Stuck(Together):

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai_server import Fail, OpenAIServer, Say, last_message
 
-import hymem.rounds
+import hymem.read.rounds
 from hymem import Budget, BudgetError, Config, Filter, HyMem, InputError, LLMError, PriceError
-from hymem.context import CLOSE, OPEN, render
-from hymem.gate import GateDecision
 from hymem.llm.openai import OpenAIChat
 from hymem.prompts import load
-from hymem.query import Query
-from hymem.tiers import frame
-from hymem.tokens import count_tokens
+from hymem.read.gate import GateDecision
+from hymem.read.query import Query
+from hymem.read.tiers import frame
+from hymem.text.block import CLOSE, OPEN, render
+from hymem.text.tokens import count_tokens
 from hymem.types import NOT_FOUND, Answer, Hit, Scope, Statement, Turn
 
 STAGES = ("light", "select", "deep", "reflect")
@@ -139,7 +139,7 @@ def talk(memories: list[HyMem], llm: OpenAIChat | None, config: Config | None = 
 @pytest.fixture(autouse=True)
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five turns are too few for the calibrated threshold, which is tested elsewhere."""
-    monkeypatch.setattr("hymem.ranking.confidence", lambda *_: 1.0)
+    monkeypatch.setattr("hymem.read.ranking.confidence", lambda *_: 1.0)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def score_says(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def fix(tier: Any) -> None:
         score = 0.9 if tier == "light" else 0.1
-        monkeypatch.setattr(hymem.rounds, "decide", lambda _: GateDecision(tier, score, 0.5))
+        monkeypatch.setattr(hymem.read.rounds, "decide", lambda _: GateDecision(tier, score, 0.5))
 
     return fix
 

@@ -10,8 +10,8 @@ import pytest
 from openai_server import Drop, Fail, OpenAIServer, Raw, Say
 
 from hymem import AsyncHyMem, Budget, BudgetError, HyMem, InputError, LLMError, Turn
-from hymem.context import CLOSE, OPEN
 from hymem.llm.openai import OpenAIChat
+from hymem.text.block import CLOSE, OPEN
 
 HELLO = [{"role": "user", "content": "Which city does Ana live in?"}]
 
@@ -19,7 +19,7 @@ HELLO = [{"role": "user", "content": "Which city does Ana live in?"}]
 @pytest.fixture(autouse=True)
 def found(monkeypatch: pytest.MonkeyPatch) -> None:
     """One turn is too little for the calibrated threshold, which is tested elsewhere."""
-    monkeypatch.setattr("hymem.ranking.confidence", lambda *_: 1.0)
+    monkeypatch.setattr("hymem.read.ranking.confidence", lambda *_: 1.0)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from hymem import Filter, HyMem, InputError
 from hymem.cli import main
-from hymem.clock import Clock, SystemZone, Time
+from hymem.read.question_time import periods
+from hymem.system.clock import Clock, SystemZone, Time
 from hymem.types import Statement
-from hymem.when import periods
 
 WARSAW = ZoneInfo("Europe/Warsaw")
 # Half hours, midnights that do not exist (Cairo, Beirut), a day that does not (Apia, 2011), DST of

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem.context import CLOSE, EMPTY, OPEN, defuse, render
-from hymem.keys import strip_recalled, windows
-from hymem.tokens import count_tokens
+from hymem.text.block import CLOSE, EMPTY, OPEN, defuse, render
+from hymem.text.keys import strip_recalled, windows
+from hymem.text.tokens import count_tokens
 from hymem.types import Hit, Turn
 from snn_encoder.tokenizer import load_tokenizer
 

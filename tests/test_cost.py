@@ -17,7 +17,7 @@ from openai_server import Drop, Fail, OpenAIServer, Say
 from pydantic import BaseModel
 
 from hymem import HyMem
-from hymem.cost import Ledger
+from hymem.cost.ledger import Ledger
 from hymem.errors import BudgetError, InputError, LLMError, LLMOutputError, PriceError
 from hymem.llm.openai import OpenAIChat
 from hymem.stores.sqlite import SQLiteStore

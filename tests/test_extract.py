@@ -13,12 +13,12 @@ import pytest
 from openai_server import Drop, Fail, OpenAIServer, last_message
 
 from hymem import Budget, Config, Filter, HyMem
-from hymem.context import CLOSE, OPEN
 from hymem.errors import LLMError, LLMOutputError
-from hymem.extract import BATCH_TOKENS, CALL_TOKENS, LLMExtractor
 from hymem.llm.openai import OpenAIChat
-from hymem.tokens import count_tokens
+from hymem.text.block import CLOSE, OPEN
+from hymem.text.tokens import count_tokens
 from hymem.types import Turn
+from hymem.write.extract import BATCH_TOKENS, CALL_TOKENS, LLMExtractor
 
 MARCH_2 = datetime(2026, 3, 2, 18, 30, tzinfo=UTC)
 

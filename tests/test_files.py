@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hymem import HyMem, InputError, StoreError
-from hymem.files import is_database, replacing
+from hymem.system.files import is_database, replacing
 
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="permissions and locks of POSIX")
 

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from hymem import retry
-from hymem.context import CLOSE, OPEN
-from hymem.cost import Ledger
+from hymem.cost.ledger import Ledger
 from hymem.errors import EncoderError, LLMError, LLMOutputError, StoreError
-from hymem.ingest import Ingestor
-from hymem.messages import parse_messages
-from hymem.segment import TopicSegmenter
+from hymem.inputs.messages import parse_messages
+from hymem.text.block import CLOSE, OPEN
 from hymem.types import Budget, Scope, Statement, Turn
 from hymem.wiring import default_encoder, open_store
+from hymem.write import retry
+from hymem.write.ingest import Ingestor
+from hymem.write.segment import TopicSegmenter
 
 ANA = Scope("ana")
 ENCODER = default_encoder()
@@ -293,7 +293,7 @@ def test_a_segmenter_that_fails_is_replaced_by_rules(store, ranges):
 
 
 def test_one_event_of_very_many_turns_is_cut_all_the_same(store, monkeypatch):
-    monkeypatch.setattr("hymem.ingest.TURNS_PER_SEGMENTATION", 4)
+    monkeypatch.setattr("hymem.write.ingest.TURNS_PER_SEGMENTATION", 4)
     ingestor = replace(make(store, EveryTurn()), segmenter=Cuts([(0, 4)]))
     say(ingestor, *(f"Number {n}." for n in range(8)))
     ingestor.drain([ANA])
@@ -439,7 +439,7 @@ def test_an_update_replaces_text_keys_and_units(store):
 
 
 def test_a_lease_is_renewed_while_a_slow_extractor_works(store, monkeypatch):
-    monkeypatch.setattr("hymem.ingest.LEASE_SECONDS", 0.3)
+    monkeypatch.setattr("hymem.write.ingest.LEASE_SECONDS", 0.3)
 
     class Slow(EveryTurn):
         def extract(self, events):

@@ -17,11 +17,11 @@ import pytest
 from openai_server import Hang, OpenAIServer
 from test_ingest import ENCODER, EveryTurn
 
-import hymem.worker
+import hymem.write.worker
 from hymem import AsyncHyMem, Completion, HyMem, LLMError
-from hymem.extract import LLMExtractor
-from hymem.segment import TopicSegmenter
 from hymem.stores.base import Status
+from hymem.write.extract import LLMExtractor
+from hymem.write.segment import TopicSegmenter
 
 PROGRAM = Path(__file__).parent / "programs" / "interrupted.py"
 LEAVING = [SystemExit(1), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()]
@@ -105,7 +105,7 @@ def is_settled(status: Status) -> bool:
 def test_behind_add_it_is_that_events_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, error: BaseException
 ) -> None:
-    monkeypatch.setattr(hymem.worker, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(hymem.write.worker, "IDLE_SECONDS", 0.2)
     with open_with(tmp_path, Parts(method, error)) as memory:
         for number, text in enumerate(["I like rain.", "poison", "I like snow."]):
             memory.add(text, user_id="ana", session_id=str(number))

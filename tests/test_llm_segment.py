@@ -13,8 +13,8 @@ from openai_server import Fail, OpenAIServer, last_message
 
 from hymem import HyMem
 from hymem.llm.openai import OpenAIChat
-from hymem.segment import TURNS_PER_CALL, LLMSegmenter, TopicSegmenter
 from hymem.types import Turn
+from hymem.write.segment import TURNS_PER_CALL, LLMSegmenter, TopicSegmenter
 
 MORNING = datetime(2026, 3, 2, 9, tzinfo=UTC)
 

@@ -18,13 +18,13 @@ from test_ingest import ANA, ENCODER, EveryTurn, make
 from hymem import HyMem
 from hymem.encoders.openai import OpenAIEncoder
 from hymem.errors import EncoderError, LLMOutputError, StoreError
+from hymem.inputs.messages import parse_messages
 from hymem.llm.openai import OpenAIChat
-from hymem.messages import parse_messages
-from hymem.redact import brief, trace
-from hymem.segment import LLMSegmenter
 from hymem.stores.sqlite import SQLiteStore
+from hymem.system.redact import brief, trace
 from hymem.wiring import open_store
-from hymem.worker import Worker
+from hymem.write.segment import LLMSegmenter
+from hymem.write.worker import Worker
 
 SECRET = "zeppelin"
 TEXT = f"My doctor says that the {SECRET} is back."

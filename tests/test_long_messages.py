@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hymem import Context, HyMem, tokens
-from hymem.tokens import count_tokens
+from hymem import Context, HyMem
+from hymem.text import tokens
+from hymem.text.tokens import count_tokens
 
 LOG = " ".join(f"error {i} at line {7 * i} in module foo{i % 50} of server" for i in range(1500))
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem.clock import Clock
 from hymem.errors import InputError
-from hymem.messages import as_utc, clean_text, metadata_problem, parse_messages
+from hymem.inputs.messages import as_utc, clean_text, metadata_problem, parse_messages
+from hymem.system.clock import Clock
 
 
 def test_a_string_is_one_user_message_said_now():

@@ -148,7 +148,7 @@ def test_what_it_finds_is_what_a_store_made_today_finds(old: Path, tmp_path: Pat
 
 INTERRUPTED = """
 import os, signal, sys
-from hymem import embed
+from hymem.encoders import key_vectors as embed
 from hymem.stores.sqlite import SQLiteStore
 from hymem import HyMem
 embed.ITEMS_PER_CALL = 4

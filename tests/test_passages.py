@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem.context import CLOSE, OPEN, render
-from hymem.keys import turn_keys
-from hymem.passages import PASSAGE_CHARACTERS, PASSAGE_TOKENS, best_first, cut, excerpt
-from hymem.tokens import count_many, count_tokens
+from hymem.text.block import CLOSE, OPEN, render
+from hymem.text.keys import turn_keys
+from hymem.text.passages import PASSAGE_CHARACTERS, PASSAGE_TOKENS, best_first, cut, excerpt
+from hymem.text.tokens import count_many, count_tokens
 from hymem.types import Hit, Passage, Turn
 
 CHARACTERS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("ab .?!\n。猫")

@@ -12,10 +12,10 @@ from contextvars import ContextVar
 import pytest
 from test_worker import until
 
-import hymem.pool
-from hymem.pool import Pool
-from hymem.retry import Patience
-from hymem.turns import Turns, awaited, waiting
+import hymem.system.pool
+from hymem.system.pool import Pool
+from hymem.system.turns import Turns, awaited, waiting
+from hymem.write.retry import Patience
 
 
 def threads(name: str) -> int:
@@ -23,7 +23,7 @@ def threads(name: str) -> int:
 
 
 def test_as_many_threads_as_there_is_work_but_not_more_and_none_when_idle(monkeypatch):
-    monkeypatch.setattr(hymem.pool, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(hymem.system.pool, "IDLE_SECONDS", 0.2)
     pool, go = Pool(3, "bounded"), threading.Event()
     assert pool.submit(lambda: 1).result(5) == 1
     assert threads("bounded") == 1
@@ -72,7 +72,7 @@ def test_an_error_among_many_is_raised_and_what_has_not_begun_is_left():
 
 def test_the_interpreters_exit_waits_for_no_thread():
     script = (
-        "import threading; from hymem.pool import Pool; begun = threading.Event()\n"
+        "import threading; from hymem.system.pool import Pool; begun = threading.Event()\n"
         "Pool(1, 'stuck').submit(lambda: (begun.set(), threading.Event().wait()))\n"
         "begun.wait()"
     )

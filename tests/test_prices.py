@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hymem import HyMem
+from hymem.cost.prices import Prices, is_local, source
 from hymem.errors import InputError
-from hymem.prices import Prices, is_local, source
 
 
 def test_known_prices_come_from_the_table_without_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,12 @@ from talk import SCOPE, TALK, add_unit, encoder, new_store
 
 from hymem import HyMem
 from hymem.offline import OfflineExtractor
-from hymem.passages import ELLIPSIS
-from hymem.query import Query
-from hymem.recall import NOT_FOUND_NOTE, raw_context, recall
-from hymem.retrieve import Retriever
+from hymem.read.query import Query
+from hymem.read.recall import NOT_FOUND_NOTE, raw_context, recall
+from hymem.read.retrieve import Retriever
 from hymem.stores.sqlite import SQLiteStore
-from hymem.tokens import count_tokens
+from hymem.text.passages import ELLIPSIS
+from hymem.text.tokens import count_tokens
 from hymem.types import Config, Filter, Hit
 
 NOW = datetime(2026, 5, 1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hymem.errors import LLMError
-from hymem.redact import HIDDEN, SHOWN_CHARACTERS, as_ours, guarded, redact, secrets_of
+from hymem.system.redact import HIDDEN, SHOWN_CHARACTERS, as_ours, guarded, redact, secrets_of
 
 KEY = "Zx81-this.is+the/key=="
 

@@ -124,7 +124,7 @@ def test_an_update_survives_an_encoder_out_of_reach(tmp_path: Path) -> None:
 def test_a_list_of_any_length_is_saved_whole_or_not_at_all(
     memory: HyMem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.ingest.TURNS_PER_ENCODING", 64)
+    monkeypatch.setattr("hymem.write.ingest.TURNS_PER_ENCODING", 64)
     said = [say(f"Number {number}. {'So it goes. ' * 20}") for number in range(400)]
     store: Any = memory._store
     with store._db.write() as connection:

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import SCOPE, TALK, add, add_unit, encoder, new_store
 
-from hymem import ranking
 from hymem.errors import EncoderError
-from hymem.features import NAMES, above_chance, table
-from hymem.query import Query
-from hymem.retrieve import Retriever
+from hymem.read import ranking
+from hymem.read.features import NAMES, above_chance, table
+from hymem.read.query import Query
+from hymem.read.retrieve import Retriever
 from hymem.stores.base import Candidates
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Config, Filter, Scope

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem import calibration, ranking
-from hymem.gate import GateDecision, decide, needed
-from hymem.retrieve import Retrieval
+from hymem.read import calibration, ranking
+from hymem.read.gate import GateDecision, decide, needed
+from hymem.read.retrieve import Retrieval
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hymem.segment import TopicSegmenter
 from hymem.types import Turn
+from hymem.write.segment import TopicSegmenter
 
 START = datetime(2026, 3, 2, 9)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem.text import LONGEST_TERM, _stem, _stemmer, fold, forget_words, terms
+from hymem.text.words import LONGEST_TERM, _stem, _stemmer, fold, forget_words, terms
 
 
 @pytest.mark.parametrize(

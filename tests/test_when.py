@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from hymem import calibration
-from hymem.when import nearness, newer_weight, periods
+from hymem.read import calibration
+from hymem.read.question_time import nearness, newer_weight, periods
 
 NOW = datetime(2026, 3, 31, 12)
 

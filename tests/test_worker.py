@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from test_ingest import ANA, ENCODER, EveryTurn, Unreachable, make, say
 
-import hymem.retry
-import hymem.worker
+import hymem.write.retry
+import hymem.write.worker
 from hymem.errors import LLMError, StoreError
-from hymem.messages import parse_messages
+from hymem.inputs.messages import parse_messages
 from hymem.types import Scope
 from hymem.wiring import open_store
-from hymem.worker import Worker
+from hymem.write.worker import Worker
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def store(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(hymem.worker, "IDLE_SECONDS", 0.2)
-    monkeypatch.setattr(hymem.retry, "FIRST_SECONDS", 0.05)
-    monkeypatch.setattr(hymem.worker, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(hymem.write.worker, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(hymem.write.retry, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(hymem.write.worker, "FIRST_SECONDS", 0.05)
 
 
 def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:

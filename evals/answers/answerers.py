@@ -21,7 +21,7 @@ from evals.systems.hymem import Memory, System
 
 if TYPE_CHECKING:
     from hymem import HyMem
-    from hymem.prices import Prices
+    from hymem.cost.prices import Prices
     from hymem.types import LLM, Completion, Config, Encoder
 
 PROMPT_VERSION = 1
@@ -79,7 +79,7 @@ def answer_messages(context: str, question: Question) -> list[dict[str, str]]:
 
 def full_tokens(history: History) -> int:
     """Tokens of all that was said, with the speakers' names."""
-    from hymem.tokens import count_many
+    from hymem.text.tokens import count_many
 
     return sum(count_many([f"{item.speaker}: {item.text}" for item in history.messages]))
 
@@ -159,7 +159,7 @@ def call_usage(
     seconds: float,
 ) -> dict[str, Any]:
     """One call as usage: the endpoint's own tokens, or ours marked ``estimated``."""
-    from hymem.tokens import count_many
+    from hymem.text.tokens import count_many
 
     sent, said = done.input_tokens, done.output_tokens
     estimated = sent is None or said is None
@@ -325,7 +325,7 @@ class OfflineReading:
 
     def answer(self, question: Question) -> Record:
         from hymem.offline import OfflineReader
-        from hymem.tokens import count_many
+        from hymem.text.tokens import count_many
         from hymem.types import Hit
 
         started = time.perf_counter()
@@ -371,7 +371,7 @@ class CountingLLM:
     def complete(
         self, messages: Sequence[Mapping[str, str]], schema: type[Any] | None = None
     ) -> Completion:
-        from hymem.tokens import count_many
+        from hymem.text.tokens import count_many
         from hymem.types import Completion
 
         sent = sum(count_many([message["content"] for message in messages]))

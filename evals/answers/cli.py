@@ -18,8 +18,8 @@ from evals.data.tasks import Task, load_task
 if TYPE_CHECKING:
     from evals.answers.answerers import Answerer
     from evals.systems.hymem import System
+    from hymem.cost.prices import Prices
     from hymem.llm.openai import OpenAIChat
-    from hymem.prices import Prices
     from hymem.types import LLM, Encoder
 
 # System names on the command line. The release is HyMem as its public code is configured.
@@ -242,7 +242,7 @@ def own_prices(arguments: argparse.Namespace) -> dict[str, tuple[float, float]]:
 
 
 def _prices(arguments: argparse.Namespace) -> Prices:
-    from hymem.prices import Prices
+    from hymem.cost.prices import Prices
 
     return Prices(own_prices(arguments))
 

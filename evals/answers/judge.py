@@ -20,7 +20,7 @@ from evals.answers.records import Record, end_last_line
 from evals.data.tasks import Question
 
 if TYPE_CHECKING:
-    from hymem.prices import Prices
+    from hymem.cost.prices import Prices
     from hymem.types import LLM
 
 JUDGE_VERSION = 1

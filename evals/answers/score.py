@@ -17,7 +17,7 @@ from evals.data.tasks import Question, Task
 from evals.results import Observation, Result, summarise
 
 if TYPE_CHECKING:
-    from hymem.prices import Prices
+    from hymem.cost.prices import Prices
     from hymem.types import LLM
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evals.data.history import History, Message
-from hymem.text import terms
+from hymem.text.words import terms
 
 _START = datetime(2024, 1, 8, 18, 30)
 _NAMES = """

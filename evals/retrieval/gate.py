@@ -85,7 +85,7 @@ class _Tiers:
     of the tier which the gate chooses."""
 
     def __init__(self, system: HyMemSystem, history: History) -> None:
-        from hymem.tokens import count_many
+        from hymem.text.tokens import count_many
 
         self._config = system.config
         self._memory = system.load(history)

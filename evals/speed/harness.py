@@ -130,8 +130,8 @@ def measure(
     from evals.answers.generate import generate, header_of
     from evals.answers.records import RecordWriter
     from evals.data.tasks import load_task
+    from hymem.cost.prices import Prices
     from hymem.llm.openai import OpenAIChat
-    from hymem.prices import Prices
 
     chat = OpenAIChat("loopback", base_url=url, api_key="none", concurrency=IN_FLIGHT)
     llm = TimedLLM(chat)

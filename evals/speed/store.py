@@ -22,8 +22,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hymem.features import SAMPLE
-from hymem.retrieve import CANDIDATES
+from hymem.read.features import SAMPLE
+from hymem.read.retrieve import CANDIDATES
 from hymem.stores.base import AskedTokens, NewTurn
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Encoder, Scope

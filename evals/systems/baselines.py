@@ -58,7 +58,7 @@ class RankedSystem:
 
 class RankedMemory:
     def __init__(self, system: RankedSystem, passages: list[Passage]) -> None:
-        from hymem.tokens import count_many
+        from hymem.text.tokens import count_many
 
         self._system, self._passages = system, passages
         keys = [passage.key for passage in passages]
@@ -159,7 +159,7 @@ class FullContext:
 
 class FullMemory:
     def __init__(self, passages: list[Passage]) -> None:
-        from hymem.tokens import count_tokens
+        from hymem.text.tokens import count_tokens
 
         text = _block(passages)
         shown = frozenset(message for passage in passages for message in passage.messages)
@@ -298,7 +298,7 @@ def turn_passages(history: History) -> list[Passage]:
 def chunk_passages(history: History) -> list[Passage]:
     """Runs of messages of one session, of at most ``CHUNK_TOKENS`` tokens unless one message alone
     is longer: what plain retrieval-augmented generation stores."""
-    from hymem.tokens import count_many
+    from hymem.text.tokens import count_many
 
     sizes = count_many([_line(message) for message in history.messages])
     groups: list[list[Message]] = []

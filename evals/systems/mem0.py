@@ -42,7 +42,7 @@ class Mem0Memory:
             )
 
     def recall(self, question: str, budget: int) -> Recalled:
-        from hymem.tokens import count_many
+        from hymem.text.tokens import count_many
 
         ranked = self.rank(question, MOST_HITS)
         chosen: list[str] = []

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from hymem.dates.frames import read_date
+from hymem.dates.compound import read_date
 from hymem.dates.grammar import TRIGGER, Match, Reader, may_hold_a_date
 from hymem.dates.periods import Granularity, format_period
 from hymem.dates.side import Side

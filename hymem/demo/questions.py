@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from hymem.text import fold
+from hymem.text.words import fold
 from hymem.types import Message
 
 # Evidence is wrong when the right turns are buried among others.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hymem.encoders.rows import unit_rows
+from hymem.encoders.unit_rows import unit_rows
 from hymem.errors import EncoderError
-from hymem.redact import guarded, secrets_of
+from hymem.system.redact import guarded, secrets_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hymem.encoders.rows import unit_rows
+from hymem.encoders.unit_rows import unit_rows
 from hymem.errors import EncoderError, LLMError
 from hymem.llm.connection import Connection
 from hymem.llm.protocol import OddReplyError, read_vectors

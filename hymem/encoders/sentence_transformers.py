@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hymem.encoders.rows import unit_rows
+from hymem.encoders.unit_rows import unit_rows
 from hymem.errors import EncoderError
-from hymem.redact import guarded
+from hymem.system.redact import guarded
 
 if TYPE_CHECKING:
     import numpy as np

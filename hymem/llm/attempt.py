@@ -15,7 +15,7 @@ from typing import Any
 
 import openai
 
-from hymem.redact import hide
+from hymem.system.redact import hide
 
 _LOGGERS = [
     "openai._base_client",

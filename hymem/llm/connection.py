@@ -18,14 +18,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from hymem import forks
-from hymem.checks import check_count, check_seconds
 from hymem.errors import InputError, LLMError
+from hymem.inputs.checks import check_count, check_seconds
 from hymem.llm import loop
 from hymem.llm.protocol import OddReplyError
 from hymem.llm.slots import Slots
 from hymem.llm.waits import at_most
-from hymem.redact import redact
+from hymem.system import forks
+from hymem.system.redact import redact
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

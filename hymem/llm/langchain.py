@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hymem.errors import LLMError, LLMOutputError
+from hymem.inputs.messages import clean_text
 from hymem.llm.structured import Finish, Messages, Reply, converse, with_schema
-from hymem.messages import clean_text
-from hymem.redact import as_ours, secrets_of
-from hymem.tokens import reported_count
+from hymem.system.redact import as_ours, secrets_of
+from hymem.text.tokens import reported_count
 from hymem.types import Completion
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterat
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from hymem.inputs.messages import clean_text
 from hymem.llm.structured import Finish, Reply
-from hymem.messages import clean_text
-from hymem.tokens import reported_count
+from hymem.text.tokens import reported_count
 
 # One event of a stream; a piece of text has a few hundred bytes.
 EVENT_BYTES = 1_000_000

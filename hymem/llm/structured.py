@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hymem.errors import LLMError, LLMOutputError
-from hymem.messages import clean_text
+from hymem.inputs.messages import clean_text
 from hymem.types import Completion
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hymem.dates.periods import MONTHS
 from hymem.offline.concepts import told_by
 from hymem.offline.passages import Passage
 from hymem.offline.question import Question
-from hymem.text import terms
+from hymem.text.words import terms
 
 _NUMBER_WORDS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "

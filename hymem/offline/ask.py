@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hymem.cost import Meter
-from hymem.encoders.rows import encode
-from hymem.keys import unit_key
+from hymem.cost.ledger import Meter
+from hymem.encoders.unit_rows import encode
 from hymem.offline.reader import NOTHING, SURE, OfflineReader
-from hymem.passages import excerpt
-from hymem.query import Query
-from hymem.recall import choose_tier
-from hymem.retrieve import Retriever, as_hits, as_known, unit_hit
-from hymem.tokens import count_many
+from hymem.read.query import Query
+from hymem.read.recall import choose_tier
+from hymem.read.retrieve import Retriever, as_hits, as_known, unit_hit
+from hymem.text.keys import unit_key
+from hymem.text.passages import excerpt
+from hymem.text.tokens import count_many
 from hymem.types import NOT_FOUND, Answer, Encoder, Hit, Turn
 
 # So much of a long text the rules read: eight passages.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from hymem.text import terms
+from hymem.text.words import terms
 
 # Asked words: words that tell of them.
 _KINDS = (

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from hymem.offline.match import Coverage
+from hymem.offline.coverage import Coverage
 from hymem.offline.people import people
 from hymem.offline.question import Question
 from hymem.offline.sentences import captions, is_question, split_sentences, weight
 from hymem.types import Hit
 
 if TYPE_CHECKING:
-    from hymem.offline.match import Encode
+    from hymem.offline.coverage import Encode
 
 Extract = Callable[["Passage", Question], "str | None"]
 

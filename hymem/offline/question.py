@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from hymem.text import terms
+from hymem.text.words import terms
 
 Kind = Literal[
     "order", "when", "how long", "how many", "where", "who", "who is", "yes or no", "why", "what"

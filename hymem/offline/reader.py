@@ -9,20 +9,21 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
-from hymem.messages import as_utc
-from hymem.offline import amounts, spans
+from hymem.inputs.messages import as_utc
+from hymem.offline import amounts
+from hymem.offline import answer_spans as spans
 from hymem.offline.concepts import told_by
+from hymem.offline.coverage import WordVectors
 from hymem.offline.facts import bygone_facts, changing_facts, stands_for, subject_asked
-from hymem.offline.match import WordVectors
 from hymem.offline.passages import Extract, Passage, passages, score
 from hymem.offline.question import Question, asks_of_anothers, parse, without_catenative
 from hymem.offline.sentences import names
 from hymem.offline.spelling import respelt
-from hymem.text import terms
+from hymem.text.words import terms
 from hymem.types import Hit
 
 if TYPE_CHECKING:
-    from hymem.offline.match import Encode
+    from hymem.offline.coverage import Encode
 
 # Chosen on the development half of LOCOMO, against the questions of another conversation and
 # against questions that ask of one speaker what the other said (category 5).

@@ -1,7 +1,7 @@
 """The store's interface: everything the stages need, and no SQL, FAISS or file path in it.
 
 The store is the truth and owns durability, ids, scopes and the two ranked matches (dense and
-lexical). What the scores mean, and how they are fused, is the business of ``hymem.retrieve``.
+lexical). What the scores mean, and how they are fused, is the business of ``hymem.read.retrieve``.
 """
 
 from __future__ import annotations

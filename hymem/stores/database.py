@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import tzinfo
 
-from hymem import forks
 from hymem.errors import HyMemError, InputError, NotFoundError, StoreClosedError, StoreError
-from hymem.files import RawFile, is_companion, is_special, replacing
 from hymem.stores.damage import is_undecodable
 from hymem.stores.readonly import address, can_write, refusal
 from hymem.stores.schema import check_current, check_head, migrate
+from hymem.system import forks
+from hymem.system.files import RawFile, is_companion, is_special, replacing
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Database:
 
     A connection is only ever closed by the thread that uses it, or while nobody does: SQLite does
     not survive the close of a connection that another thread is reading from. In a fork's child
-    they are opened anew, and those of the parent left alone; see ``hymem.forks``.
+    they are opened anew, and those of the parent left alone; see ``hymem.system.forks``.
 
     A file that cannot be written is opened for reading (``read_only``); see
     ``hymem.stores.readonly``.
@@ -199,14 +199,14 @@ class Database:
             self._close_raw()
 
     def before_fork(self) -> None:
-        """See ``hymem.forks``. What is in memory can be had by a connection alone, so that one
-        stays; it has no file that its copy in the child could spoil."""
+        """See ``hymem.system.forks``. What is in memory can be had by a connection alone, so that
+        one stays; it has no file that its copy in the child could spoil."""
         if not self.in_memory:
             with self._pool, suppress(sqlite3.Error):  # then the child will find one open
                 self._close_unused()
 
     def after_fork(self, calm: bool) -> None:
-        """See ``hymem.forks``."""
+        """See ``hymem.system.forks``."""
         self._lock, self._pool = threading.RLock(), threading.RLock()
         if self.raw is not None:
             try:

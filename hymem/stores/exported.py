@@ -57,8 +57,8 @@ class OldChange:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an export holds of one scope, checked (``hymem.records``): turns in their order, units
-    by id."""
+    """What an export holds of one scope, checked (``hymem.exports.records``): turns in their order,
+    units by id."""
 
     scope: Scope
     turns: Sequence[OldTurn]

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hymem.errors import StoreError
-from hymem.passages import PASSAGE_TOKENS
 from hymem.stores.damage import is_undecodable
 from hymem.stores.rows import ids_to_blob
 from hymem.stores.tables.items import item_of
 from hymem.stores.tables.keys import insert_keys
 from hymem.stores.tables.meta import value_of
 from hymem.stores.tables.names import scope_of
+from hymem.text.passages import PASSAGE_TOKENS
 from hymem.types import Scope, Turn, Unit
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from hymem.clock import Time
 from hymem.errors import InputError
-from hymem.messages import clean_text
+from hymem.inputs.messages import clean_text
 from hymem.stores.damage import check_types, damaged
-from hymem.text import terms
+from hymem.system.clock import Time
+from hymem.text.words import terms
 from hymem.types import Event, Passage, Turn, Unit
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from datetime import datetime, tzinfo
 from functools import cache
 
-from hymem.clock import Clock
 from hymem.errors import StoreError, StoreVersionError
-from hymem.passages import PASSAGE_TOKENS
 from hymem.stores.layout import Layout, check_layout, layout_of
+from hymem.system.clock import Clock
+from hymem.text.passages import PASSAGE_TOKENS
 
 # "HyMe", at byte 68 of every HyMem database.
 APPLICATION_ID = 0x48794D65

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hymem.conditions import conditions
+from hymem.inputs.conditions import conditions
 from hymem.stores.rows import FROM_ITEMS, TURN_COLUMNS, chunks, marks, seconds_of, turn_from_row
 from hymem.stores.tables.filters import session_ids
 from hymem.stores.tables.past import current_ids

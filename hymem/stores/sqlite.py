@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hymem.errors import StoreError
-from hymem.messages import as_utc
+from hymem.inputs.messages import as_utc
 from hymem.stores import erase, reembed, search, transfer
 from hymem.stores.base import (
     AskedTokens,
@@ -40,7 +40,7 @@ from hymem.stores.tables import (
 )
 from hymem.stores.tables.events import add_events
 from hymem.stores.tables.keys import check_keys, mean_vectors
-from hymem.text import forget_words, terms
+from hymem.text.words import forget_words, terms
 from hymem.types import Event, Filter, Kind, Scope, Turn, Unit
 
 if TYPE_CHECKING:

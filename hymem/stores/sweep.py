@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.files import RawFile
+from hymem.system.files import RawFile
 
 _LEAVES, _INNER = (13, 10), (5, 2)  # of tables, of indexes
 _FILE_HEAD = 100  # bytes of the first page before its own head

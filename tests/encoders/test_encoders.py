@@ -12,10 +12,10 @@ import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from openai_server import DIM, Fail, OpenAIServer
 
-from hymem.cost import Ledger
+from hymem.cost.ledger import Ledger
 from hymem.encoders.langchain import LangChainEncoder
 from hymem.encoders.openai import OpenAIEncoder
-from hymem.encoders.rows import encode, unit_rows
+from hymem.encoders.unit_rows import encode, unit_rows
 from hymem.errors import BudgetError, EncoderError
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Budget, Encoder, Scope

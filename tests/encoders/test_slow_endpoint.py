@@ -76,7 +76,7 @@ def test_adding_and_searching_go_on_by_words(
 def test_a_list_of_messages_waits_once(
     silence: Raw, memory: HyMem, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hymem.ingest.TURNS_PER_ENCODING", 2)
+    monkeypatch.setattr("hymem.write.ingest.TURNS_PER_ENCODING", 2)
     server.always = silence
     said = [{"role": "user", "content": f"Number {number}."} for number in range(9)]
     assert seconds(lambda: memory.add(said, user_id="ana")) < 10 * SHORT

@@ -175,7 +175,7 @@ def test_words_of_like_meaning_match_where_there_is_an_encoder() -> None:
         return rows
 
     question = parse("Who taught Mara pottery?", {"Mara"})
-    from hymem.offline.match import Coverage
+    from hymem.offline.coverage import Coverage
 
     told = "A neighbour taught me ceramics."
     assert Coverage(question.text, question.terms, [told], encode).of(told) > 0.85
@@ -250,7 +250,7 @@ def test_kin_weekdays_and_months_have_no_synonyms() -> None:
     def alike(texts: Sequence[str]) -> NDArray[np.float32]:
         return np.ones((len(texts), 1), np.float32)
 
-    from hymem.offline.match import Coverage
+    from hymem.offline.coverage import Coverage
 
     question = parse("What did Mara's sister paint?", {"Mara"})
     told = "My brother drew a boat."

@@ -23,11 +23,11 @@ from pathlib import Path
 
 from closing import Slowly
 
-import hymem.forks
-import hymem.worker
+import hymem.system.forks
+import hymem.write.worker
 from hymem import AsyncHyMem, Filter, HyMem, StoreError, Turn
 
-hymem.worker.IDLE_SECONDS = 0.2
+hymem.write.worker.IDLE_SECONDS = 0.2
 PATIENCE = 90.0
 AT_ONCE = 4
 
@@ -267,7 +267,7 @@ def while_reading(memory: HyMem) -> None:
 
 def while_another_reads(memory: HyMem) -> None:
     """Another thread has one, and does not end in time."""
-    hymem.forks.CALM_SECONDS = 0.2
+    hymem.system.forks.CALM_SECONDS = 0.2
     begun, done = threading.Event(), threading.Event()
 
     def read() -> None:

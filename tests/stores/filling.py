@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hymem.stores.base import AskedTokens, NewTurn, NewUnit
 from hymem.stores.sqlite import SQLiteStore
-from hymem.text import terms
+from hymem.text.words import terms
 from hymem.types import Scope
 
 DIM = 32

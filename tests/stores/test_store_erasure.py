@@ -22,11 +22,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from hymem import text
-from hymem.clock import Clock
 from hymem.errors import StoreError
-from hymem.records import parse
+from hymem.exports.records import parse
 from hymem.stores.sqlite import SQLiteStore
+from hymem.system.clock import Clock
+from hymem.text import words as text
 from hymem.types import Scope
 
 Opened = Callable[..., SQLiteStore]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hymem import HyMem, InputError
-from hymem.conditions import OPERATORS, conditions
+from hymem.inputs.conditions import OPERATORS, conditions
 from hymem.stores.sqlite import SQLiteStore
 from hymem.types import Filter
 

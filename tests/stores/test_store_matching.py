@@ -14,7 +14,7 @@ from filling import ANA, BEN, DIM, encode, extract, found, turn, unit
 from hymem.errors import EncoderError
 from hymem.stores.index.lexical import K1, B
 from hymem.stores.sqlite import SQLiteStore
-from hymem.text import terms
+from hymem.text.words import terms
 from hymem.types import Filter, Scope
 
 TEXTS = [

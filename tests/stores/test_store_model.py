@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hymem.stores.index.maxsim import idf
 from hymem.stores.sqlite import SQLiteStore
-from hymem.text import terms
+from hymem.text.words import terms
 from hymem.types import Scope
 
 _WORDS = "red green blue cat dog bird bread wine sea sun"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hymem.files import RawFile
 from hymem.stores.sweep import dirty_gaps, page_size, sweep
+from hymem.system.files import RawFile
 
 SIZE = 512
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from filling import ANA, BEN, encode, extract, found, open_store, turn, unit
 
-from hymem.clock import Clock
 from hymem.errors import StoreError
-from hymem.records import parse
+from hymem.exports.records import parse
 from hymem.stores.sqlite import SQLiteStore
+from hymem.system.clock import Clock
 
 Opened = Callable[..., SQLiteStore]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hymem import forks
 from hymem.stores.database import Database
-from hymem.text import forget_words
+from hymem.system import forks
+from hymem.text.words import forget_words
 from hymem.types import Scope
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Indexes:
         forks.watch(self)
 
     def after_fork(self, calm: bool) -> None:
-        """See ``hymem.forks``. Nobody was using an index, so the child may have them all."""
+        """See ``hymem.system.forks``. Nobody was using an index, so the child may have them all."""
         self._lock = threading.Lock()
         for _, index in self._held.values():
             index.lock = threading.Lock()

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem import forks
+from hymem.system import forks
 
 # Up to here an exact search takes about a third of a millisecond.
 EXACT_KEYS = 8_192

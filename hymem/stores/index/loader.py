@@ -17,7 +17,7 @@ from hymem.stores.rows import (
     keys_from_blob,
     sources_of,
 )
-from hymem.text import forget_words
+from hymem.text.words import forget_words
 
 _ITEM = """
 SELECT id, kind, session, speaker, position, event, seconds, tokens,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.conditions import Condition, Test
+from hymem.inputs.conditions import Condition, Test
 from hymem.stores.index.columns import Column
 from hymem.stores.rows import metadata_from_text
 

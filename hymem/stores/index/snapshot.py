@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.files import private_folder, replacing
 from hymem.stores.index.columns import Ragged
 from hymem.stores.index.scope import COLUMNS, ScopeIndex
+from hymem.system.files import private_folder, replacing
 
 FORMAT = "hymem-index-4"
 

@@ -12,12 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hymem import forks
 from hymem.errors import StoreClosedError, StoreError
 from hymem.stores.database import Database
 from hymem.stores.erase import wipe
 from hymem.stores.index import snapshot
 from hymem.stores.index.scope import ScopeIndex
+from hymem.system import forks
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Upkeep:
         forks.watch(self)
 
     def after_fork(self, calm: bool) -> None:
-        """See ``hymem.forks``. What waits is the parent's to do."""
+        """See ``hymem.system.forks``. What waits is the parent's to do."""
         self._changed = threading.Condition()
         self._waiting.clear()
         self._wipe_at, self._pause = None, GATHER_SECONDS

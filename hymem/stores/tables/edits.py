@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hymem.errors import NotFoundError
-from hymem.messages import clean_text
+from hymem.inputs.messages import clean_text
 from hymem.stores.rows import is_id, passages_to_blobs
 from hymem.stores.tables.history import ensure_added, mark_changed, record_change
 from hymem.stores.tables.keys import KEY_TABLES, drop_keys, insert_keys

@@ -7,7 +7,7 @@ import sqlite3
 import time as clock
 from collections.abc import Sequence
 
-from hymem.messages import clean_text
+from hymem.inputs.messages import clean_text
 from hymem.stores.base import Lease, NewUnit
 from hymem.stores.damage import RESTORE
 from hymem.stores.rows import FROM_ITEMS, TURN_COLUMNS, event_from_row, is_id, marks, turn_from_row

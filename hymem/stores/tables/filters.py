@@ -8,8 +8,8 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
-from hymem.conditions import conditions, met
-from hymem.messages import clean_text
+from hymem.inputs.conditions import conditions, met
+from hymem.inputs.messages import clean_text
 from hymem.stores.rows import FROM_ITEMS, chunks, marks, metadata_from_text, seconds_of
 from hymem.stores.tables.items import COLUMNS, rows_by_id
 from hymem.stores.tables.past import KNOWN

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hymem.errors import SaidMeanwhileError
-from hymem.messages import clean_text
+from hymem.inputs.messages import clean_text
 from hymem.stores.damage import damaged
 from hymem.stores.rows import (
     FROM_ITEMS,

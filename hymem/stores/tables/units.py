@@ -6,7 +6,7 @@ import sqlite3
 import time as clock
 from collections.abc import Sequence
 
-from hymem.messages import clean_text
+from hymem.inputs.messages import clean_text
 from hymem.stores.base import NewUnit
 from hymem.stores.rows import (
     FROM_ITEMS,

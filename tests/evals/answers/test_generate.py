@@ -19,7 +19,7 @@ from evals.answers.cli import build_answerer
 from evals.data.files import DataError
 from evals.data.tasks import load_task
 from evals.results import read_result
-from hymem.prices import Prices
+from hymem.cost.prices import Prices
 
 MODEL = "scripted-model"
 GOLD = {"Where did Ines move?": "Porto", "Where did Ada move?": "Turin"}
@@ -324,7 +324,7 @@ def test_a_cap_without_a_price_is_refused_before_the_first_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = [*options(server, locomo_file, tmp_path / "x.jsonl"), "--max-usd", "1"]
-    monkeypatch.setattr("hymem.prices.is_local", lambda url: False)
+    monkeypatch.setattr("hymem.cost.prices.is_local", lambda url: False)
     assert cli.main(arguments) == 1
     assert "price of scripted-model is unknown" in capsys.readouterr().err
     assert server.calls == 0

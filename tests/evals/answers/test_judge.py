@@ -37,8 +37,8 @@ def test_read_verdict(text: str, verdict: bool | None) -> None:
 
 
 def judged(server: OpenAIServer, locomo_file: Path, tmp_path: Path) -> Iterator[judge.Verdict]:
+    from hymem.cost.prices import Prices
     from hymem.llm.openai import OpenAIChat
-    from hymem.prices import Prices
 
     task = load_task("locomo", locomo_file)
     questions = {question.id: question for _, items in task.items() for question in items}

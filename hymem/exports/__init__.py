@@ -1,0 +1,1 @@
+"""Exports: one JSON object a line, written and read back."""

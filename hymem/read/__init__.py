@@ -1,0 +1,1 @@
+"""The read path: a question becomes ranked memories, a block, an answer."""
