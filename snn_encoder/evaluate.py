@@ -87,6 +87,14 @@ def scores(encode: Encode, paths: Sequence[Path]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in found.items()}
 
 
+def lines_of(path: Path) -> list[str]:
+    """Return the lines of a text file, or the keys of a jsonl file of collections."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if path.suffix != ".jsonl":
+        return lines
+    return [key for line in lines for key in json.loads(line)["keys"]]
+
+
 def silenced(encoder: SpikingEncoder) -> dict[str, SpikingEncoder]:
     """Return encoders to whose read-out only some levels' spikes come, by a name of each.
 
@@ -117,7 +125,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help=".tsv or .jsonl files")
     parser.add_argument("--timesteps", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--silence", action="store_true", help="add rows without some spikes")
-    parser.add_argument("--activity", type=Path, help="text file to count spikes on")
+    parser.add_argument(
+        "--activity",
+        type=Path,
+        help="count spikes on the first 1,000 lines of a text file, or keys of a .jsonl file",
+    )
     args = parser.parse_args(argv)
     encoder = SpikingEncoder.from_pretrained(args.weights)
     rows: list[dict[str, Any]] = []
@@ -129,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 row["the read-out hears"] = heard
             row |= scores(partial(model.encode, timesteps=steps), args.data)
             if args.activity and heard == "all spikes":
-                texts = args.activity.read_text(encoding="utf-8").splitlines()[:1000]
+                texts = lines_of(args.activity)[:1000]
                 row["activity"] = activity.measure(encoder, texts, steps).to_dict()
             rows.append(row)
     print(json.dumps(rows, indent=2))

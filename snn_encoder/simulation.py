@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,15 +70,12 @@ def token_counts(table: NDArray[np.int8], steps: int) -> Floats:
 class _BlockNeurons:
     """The membrane potentials of one block: ternary IF, soft reset, θ = q/2 = 1/2."""
 
-    def __init__(self) -> None:
-        self.u: Floats | None = None
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.u: Floats = np.zeros(size, np.float32)
 
     def step(self, current: Floats) -> Floats:
-        """Add a current (it may be kept as the potential); return the step's spikes."""
-        if self.u is None:
-            self.u = current
-        else:
-            self.u += current
+        """Add a current; return the step's spikes."""
+        self.u += current
         spikes = np.rint(self.u)  # ± 1 from ± 1/2 on
         np.clip(spikes, -1, 1, out=spikes)
         self.u -= spikes
@@ -93,24 +91,35 @@ def spike_sums(
     simulated.
     """
     if parameters.blocks:
-        for t, (sums, _) in zip(range(1, max(after) + 1), steps(parameters, batch), strict=False):
+        for t, state in zip(range(1, max(after) + 1), steps(parameters, batch), strict=False):
             if t in after:
-                yield t, sums
+                yield t, state.sums
     else:
         table = parameters.table[batch.distinct]
         for t in sorted(after):
             yield t, [batch.counts @ token_counts(table, t)]
 
 
-def steps(parameters: Parameters, batch: Batch) -> Iterator[tuple[list[Floats], list[Floats]]]:
-    """Simulate without end; yield spike sums per sentence so far and this step's spikes.
+class State(NamedTuple):
+    """The network after a step, an array a level.
 
-    Both have one array a level. The sums are updated in place; the spikes of level 0 have
-    one row per distinct token, the others one per token.
+    Attributes:
+        sums: spikes so far per sentence, [B, width]; updated in place.
+        fired: this step's spikes; level 0 has a row per distinct token, the others one per token.
+        potentials: of the blocks' neurons, [N, channels]; updated in place.
     """
+
+    sums: list[Floats]
+    fired: list[Floats]
+    potentials: list[Floats]
+
+
+def steps(parameters: Parameters, batch: Batch) -> Iterator[State]:
+    """Simulate without end; yield the state after each step."""
     table = parameters.table[batch.distinct]
     before = token_counts(table, 0)
-    levels = [_BlockNeurons() for _ in parameters.blocks]
+    tokens = len(batch.inverse)
+    levels = [_BlockNeurons((tokens, width)) for width in parameters.widths[1:]]
     sums = [np.zeros((batch.size, width), np.float32) for width in parameters.widths]
     for step in count(1):
         counts = token_counts(table, step)
@@ -127,7 +136,7 @@ def steps(parameters: Parameters, batch: Batch) -> Iterator[tuple[list[Floats], 
             fired.append(spikes)
             total = batch.sums(spikes)
             sums[index + 1] += total
-        yield sums, fired
+        yield State(sums, fired, [neurons.u for neurons in levels])
 
 
 def read(parameters: Parameters, batch: Batch, sums: list[Floats], steps: int) -> Floats:

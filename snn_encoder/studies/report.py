@@ -77,31 +77,35 @@ def onnx() -> str:
 
 def activity() -> str:
     head = [
-        "tier", "T", "mean firing", "by level", "dead", "saturated", "adds a text",
-        "float estimate nJ: SNN / ANN", "integer estimate nJ: SNN / quantised ANN (bits)",
-        "break-even firing",
+        "tier", "T", "mean firing", "by level", "dead", "saturated", "parked",
+        "fire in the next step", "adds a text", "float estimate nJ: SNN / ANN (real products)",
+        "integer estimate nJ: SNN / quantised ANN (bits)", "firing by adds / break-even",
     ]  # fmt: skip
     rows = []
     for path in sorted(FOLDER.glob("activity-*.json")):
         for entry in json.loads(path.read_text(encoding="utf-8")):
             found = entry["activity"]
-            levels = [sum(level) / len(level) for level in found["rates"]]
+            even = found["break_even_rate"]
             rows.append(
                 [
                     entry["weights"],
                     str(entry["timesteps"]),
-                    f"{100 * found['rate']:.1f} %",
-                    ", ".join(f"{100 * level:.1f} %" for level in levels),
-                    ", ".join(f"{100 * x:.1f} %" for x in found["dead"]),
-                    ", ".join(f"{100 * x:.1f} %" for x in found["saturated"]),
+                    percent(found["rate"]),
+                    percent(*(sum(level) / len(level) for level in found["rates"])),
+                    *(percent(*found[k]) for k in ("dead", "saturated", "parked", "beyond")),
                     f"{found['accumulates']:,.0f}",
-                    f"{found['community_snn_nj']:,.0f} / {found['community_ann_nj']:,.0f}",
+                    f"{found['community_snn_nj']:,.0f} / {found['community_ann_nj']:,.0f} "
+                    f"({100 * found['community_mac_share']:.0f} %)",
                     f"{found['fair_snn_nj']:,.0f} / {found['fair_qnn_nj']:,.0f} "
                     f"({found['bits']:.0f})",
-                    f"{100 * found['break_even_rate']:.0f} %",
+                    f"{percent(found['weighted_rate'])} / {percent(even) if even > 0 else 'none'}",
                 ]
             )
     return table(head, rows)
+
+
+def percent(*shares: float) -> str:
+    return ", ".join(f"{100 * share:.1f} %" for share in shares)
 
 
 def ablation() -> str:

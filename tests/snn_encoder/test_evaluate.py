@@ -46,3 +46,21 @@ def test_scores_of_both_kinds_of_file(tmp_path: Path, tiny: SpikingEncoder) -> N
     assert set(found) == {"pairs Spearman", "pairs Spearman, shared words", "home recall@10"}
     assert -1 <= found["pairs Spearman"] <= 1
     assert found["pairs Spearman, shared words"] == 1
+
+
+def test_activity_is_counted_on_lines_or_on_keys(
+    tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sts, lines, keys = (tmp_path / name for name in ("s.tsv", "lines.txt", "keys.jsonl"))
+    sts.write_text("5\ta cat sleeps\ta cat sleeps\n0\ta cat sleeps\tstocks fell\n")
+    texts = ["a cat sleeps", "stocks fell on Monday", "bread"]
+    lines.write_text("\n".join(texts))
+    rows = [{"keys": texts[:2], "queries": []}, {"keys": texts[2:], "queries": []}]
+    keys.write_text("\n".join(map(json.dumps, rows)))
+    found = []
+    for path in (lines, keys):
+        options = {"weights": tiny_folder, "data": sts, "timesteps": 2, "activity": path}
+        evaluate.main([word for k, v in options.items() for word in (f"--{k}", str(v))])
+        found.append(json.loads(capsys.readouterr().out)[0]["activity"])
+    assert found[0] == found[1]
+    assert {"parked", "beyond", "break_even_rate", "weighted_rate"} < found[0].keys()

@@ -93,10 +93,10 @@ def test_blocks_hear_the_simulated_spikes_of_level_0(texts: list[str]) -> None:
     encoder = tier("base")
     batch = Batch(encoder._tokenize(texts))
     table = encoder.parameters.table[batch.distinct]
-    for (_, fired), spikes, _ in zip(
+    for state, spikes, _ in zip(
         steps(encoder.parameters, batch), simulated(table), STEPS, strict=False
     ):
-        np.testing.assert_array_equal(fired[0], spikes)
+        np.testing.assert_array_equal(state.fired[0], spikes)
 
 
 @pytest.mark.parametrize("name", ["nano", "base"])
@@ -107,7 +107,7 @@ def test_sums_come_after_the_steps_that_were_asked_for(name: str) -> None:
         t: [x.copy() for x in sums] for t, sums in spike_sums(encoder.parameters, batch, {7, 2, 3})
     }
     assert list(found) == [2, 3, 7]
-    for t, (sums, _) in zip(range(1, 8), steps(encoder.parameters, batch), strict=False):
-        for level, wanted in enumerate(sums):
+    for t, state in zip(range(1, 8), steps(encoder.parameters, batch), strict=False):
+        for level, wanted in enumerate(state.sums):
             if t in found:
                 np.testing.assert_array_equal(found[t][level], wanted)
