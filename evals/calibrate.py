@@ -1,6 +1,4 @@
-"""Fit the constants of ``hymem/read/calibration.py`` to the development collections; write them.
-
-    python -m evals.calibrate --data FOLDER
+"""Fit the constants of HyMem's ranking to the development collections, and write them.
 
 Five small models, each on top of the one before: what chance brings; the relevance of a turn
 (listwise, every collection counting alike); whether anything is found (own against foreign
@@ -75,12 +73,18 @@ class Asked:
     presence: dict[str, float]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder of the data (default: HYMEM_DATA)")
     parser.add_argument("--encoder", default="spiking")
-    parser.add_argument("--out", type=Path, default=Path(str(calibration.__file__)))
-    options = parser.parse_args()
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(str(calibration.__file__)),
+        help="module to write (default: the one that HyMem reads)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
     encoder = load_encoder(options.encoder)
     memories = {name: read(name, options.data) for name in COLLECTIONS}
     with ExitStack() as stack:
@@ -312,7 +316,7 @@ def fit_expendable(opened: Mapping[str, Sequence[Opened]]) -> dict[str, Any]:
 # -- writing -------------------------------------------------------------------------------------
 
 _HEAD = '''"""Constants of the scores (`hymem.read.ranking`, `hymem.read.features`), written by
-``python -m evals.calibrate``. Change them by running it, not by hand.
+``hymem-eval calibrate``. Change them by running it, not by hand.
 
 Fitted at commit {commit} with the encoder {encoder}
 {collections}
@@ -388,7 +392,3 @@ def _wrapped(text: str) -> str:
 
 def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -304,7 +304,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _measurements(verbs: Any) -> None:
     """The commands that stand in modules of their own, with their options."""
-    from evals import demo
+    from evals import calibrate, demo
     from evals.encoder import development_half, quality, search_steps
     from evals.encoder import speed as encoder_speed
     from evals.speed import erase, harness, memory, store
@@ -329,6 +329,7 @@ def _measurements(verbs: Any) -> None:
         parts = group.add_subparsers(required=True, metavar="command")
         for part, module in modules.items():
             _measurement(parts, part, module)
+    _measurement(verbs, "calibrate", calibrate)
     _measurement(verbs, "demo", demo)
 
 

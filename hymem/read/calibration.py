@@ -1,5 +1,5 @@
 """Constants of the scores (`hymem.read.ranking`, `hymem.read.features`), written by
-``python -m evals.calibrate``. Change them by running it, not by hand.
+``hymem-eval calibrate``. Change them by running it, not by hand.
 
 Fitted at commit 83e670b5ae with the encoder 3a1d0106b7a1-T4-int8
 on the development collections of ``evals``: locomo (760 questions), longmemeval (20 questions),
