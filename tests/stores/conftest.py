@@ -11,6 +11,8 @@ from filling import open_store
 
 from hymem.stores.sqlite import SQLiteStore
 
+pytest.register_assert_rewrite("contract")
+
 
 @pytest.fixture(params=["file", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQLiteStore]:

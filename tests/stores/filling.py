@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hymem.stores.base import AskedTokens, NewTurn, NewUnit
+from hymem.stores.base import AskedTokens, NewTurn, NewUnit, Store
 from hymem.stores.sqlite import SQLiteStore
 from hymem.text.words import terms
 from hymem.types import Scope
@@ -87,7 +87,7 @@ def open_store(path: str | Path, **more: Any) -> SQLiteStore:
 
 
 def extract(
-    store: SQLiteStore, scope: Scope, turns: Sequence[int], units: Sequence[NewUnit]
+    store: Store, scope: Scope, turns: Sequence[int], units: Sequence[NewUnit]
 ) -> tuple[int, list[int]]:
     """One finished event over ``turns``: its id and its units' ids."""
     store.add_events(scope, [(turns, turns)])
@@ -97,6 +97,6 @@ def extract(
     return event.id, store.complete_event(lease, event.id, units)
 
 
-def found(store: SQLiteStore, scope: Scope, query: str, limit: int = 10, **more: Any) -> list[int]:
+def found(store: Store, scope: Scope, query: str, limit: int = 10, **more: Any) -> list[int]:
     """Ids of lexical candidates."""
     return [int(i) for i in store.candidates(scope, None, query, limit, **more).ids]
