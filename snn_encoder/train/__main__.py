@@ -111,7 +111,8 @@ def _run_stage(trainer: Trainer, stage: Stage, corpus: Corpus, clock: _Clock) ->
     """Train a stage to its end; return False if the time was over before."""
     args = clock.args
     trainer.enter(stage)
-    batches = Batches(corpus.cluster, stage.batch, stage.run, stage.dialogue, trainer.recipe.seed)
+    seed = trainer.recipe.seed + trainer.stage  # each stage sees other batches
+    batches = Batches(corpus.cluster, stage.batch, stage.run, stage.dialogue, seed)
     while trainer.step < stage.steps:
         ids, y = corpus.batch(batches[trainer.step])
         values = trainer.update(stage, ids, torch.from_numpy(y), clock.elapsed)

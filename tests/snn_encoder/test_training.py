@@ -198,3 +198,21 @@ def test_start_is_the_trained_table_until_a_block_earns_its_read_out(
     run(trainer, arguments(corpus_folder, tmp_path), cache)
     assert all(torch.equal(a, b) for a, b in zip(tokens, kept, strict=True))
     assert trainer.net.readouts[1].weight.any()
+
+
+def test_stages_see_other_batches(
+    corpus_folder: Path, cache: VectorCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage("one", steps=2, batch=32, run=8)
+    trainer = Trainer(replace(RECIPE, stages=(stage, replace(stage, name="two"))), tmp_path)
+    seen: list[np.ndarray] = []
+    batch = Corpus.batch
+
+    def spy(corpus: Corpus, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        seen.append(rows)
+        return batch(corpus, rows)
+
+    monkeypatch.setattr(Corpus, "batch", spy)
+    run(trainer, arguments(corpus_folder, tmp_path), cache)
+    assert len(seen) == 4
+    assert not np.array_equal(seen[0], seen[2])
