@@ -1,7 +1,6 @@
 """HyMem with a local OpenAI-compatible server (Ollama, vLLM, llama.cpp): it answers by itself."""
 
-from hymem import Budget, HyMem
-from hymem.llm.openai import OpenAIChat
+from hymem import Budget, HyMem, OpenAIChat
 
 llm = OpenAIChat("llama3.2", base_url="http://localhost:11434/v1", api_key="unused")
 

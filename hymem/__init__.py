@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hymem.aio import AsyncHyMem
+    from hymem.encoders.langchain import LangChainEncoder
+    from hymem.encoders.openai import OpenAIEncoder
+    from hymem.encoders.sentence_transformers import SentenceTransformersEncoder
     from hymem.errors import (
         BudgetError,
         EncoderError,
@@ -29,9 +32,14 @@ if TYPE_CHECKING:
         StoreError,
         StoreVersionError,
     )
+    from hymem.llm.langchain import LangChainChat
+    from hymem.llm.openai import OpenAIChat
     from hymem.memory import HyMem
+    from hymem.offline.extract import OfflineExtractor
     from hymem.read.chat import ChatReply
     from hymem.reembedding import reembed
+    from hymem.stores.base import Store
+    from hymem.stores.sqlite import SQLiteStore
     from hymem.types import (
         LLM,
         Answer,
@@ -57,6 +65,8 @@ if TYPE_CHECKING:
         Unit,
         Usage,
     )
+    from hymem.write.extract import LLMExtractor
+    from hymem.write.segment import LLMSegmenter, TopicSegmenter
 
 _HOMES = {
     "aio": ("AsyncHyMem",),
@@ -67,7 +77,17 @@ _HOMES = {
         "LLMError", "LLMOutputError", "NotFoundError", "PriceError", "StoreClosedError",
         "StoreError", "StoreVersionError",
     ),
+    "encoders.langchain": ("LangChainEncoder",),
+    "encoders.openai": ("OpenAIEncoder",),
+    "encoders.sentence_transformers": ("SentenceTransformersEncoder",),
+    "llm.langchain": ("LangChainChat",),
+    "llm.openai": ("OpenAIChat",),
     "memory": ("HyMem",),
+    "offline.extract": ("OfflineExtractor",),
+    "stores.base": ("Store",),
+    "stores.sqlite": ("SQLiteStore",),
+    "write.extract": ("LLMExtractor",),
+    "write.segment": ("LLMSegmenter", "TopicSegmenter"),
     "types": (
         "LLM", "Answer", "Budget", "CallCounter", "Completion", "Config", "Context", "Encoder",
         "Event", "Extractor", "Filter", "Hit", "Message", "PaidEncoder", "PaidStage", "Passage",
@@ -98,20 +118,31 @@ __all__ = [
     "HyMemError",
     "InputError",
     "LLMError",
+    "LLMExtractor",
     "LLMOutputError",
+    "LLMSegmenter",
+    "LangChainChat",
+    "LangChainEncoder",
     "Message",
     "NotFoundError",
+    "OfflineExtractor",
+    "OpenAIChat",
+    "OpenAIEncoder",
     "PaidEncoder",
     "PaidStage",
     "Passage",
     "PriceError",
+    "SQLiteStore",
     "Scope",
     "Segmenter",
+    "SentenceTransformersEncoder",
     "Statement",
+    "Store",
     "StoreClosedError",
     "StoreError",
     "StoreVersionError",
     "TokenCoder",
+    "TopicSegmenter",
     "Turn",
     "Unit",
     "Usage",
