@@ -20,7 +20,7 @@ def run(way: str, forks: int, folder: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "ended well\n"), done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("way", ["busy", "idle", "preload", "many", "tasks"])
+@pytest.mark.parametrize("way", ["busy", "idle", "preload", "closed", "many", "tasks"])
 def test_children_work_and_so_does_their_parent(tmp_path: Path, way: str) -> None:
     run(way, 4, tmp_path)
 

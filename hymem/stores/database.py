@@ -196,7 +196,7 @@ class Database:
         with forks.using_sqlite(), self._pool:
             self._closed = True
             self._close_unused()
-            self._close_raw()
+            self._end()
 
     def before_fork(self) -> None:
         """See ``hymem.system.forks``. What is in memory can be had by a connection alone, so that
@@ -208,7 +208,7 @@ class Database:
     def after_fork(self, calm: bool) -> None:
         """See ``hymem.system.forks``."""
         self._lock, self._pool = threading.RLock(), threading.RLock()
-        if self.raw is not None:
+        if self.raw is not None and not self._closed:
             try:
                 self.raw.reopen()
             except OSError:
@@ -284,12 +284,15 @@ class Database:
         connection.close()
         with self._pool:
             self._connections -= 1
-            self._close_raw()
+            self._end()
 
-    def _close_raw(self) -> None:
-        """Its handle goes last, or it would take the locks of the connections along."""
-        if self._closed and not self._connections and self.raw is not None:
-            self.raw.close()
+    def _end(self) -> None:
+        """Once it is closed and the last connection has gone. The raw file's handle goes after
+        them, or it would take their locks along."""
+        if self._closed and not self._connections:
+            if self.raw is not None:
+                self.raw.close()
+            forks.forget(self)
 
     def _reader(self) -> sqlite3.Connection:
         """A connection that nobody else uses until it is given back."""
@@ -351,7 +354,7 @@ class Database:
         except BaseException:
             with self._pool:
                 self._connections -= 1
-                self._close_raw()
+                self._end()
             raise
         return connection
 

@@ -12,12 +12,17 @@ has come upon; numpy and others import when they are called.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+from hymem.system.redact import brief
+
+log = logging.getLogger(__name__)
 
 # A fork waits so long for other threads, and then is made all the same.
 CALM_SECONDS = 5.0
@@ -73,6 +78,13 @@ def watch_connections(one: Connected) -> None:
     with _state.changed:
         _connected.add(one)
         _watched.add(one)
+
+
+def forget(one: Connected) -> None:
+    """Tell ``one`` of no more forks. It is closed, and nobody uses it any more."""
+    with _state.changed:
+        _connected.discard(one)
+        _watched.discard(one)
 
 
 def using_sqlite() -> AbstractContextManager[None]:
@@ -132,7 +144,7 @@ def _before() -> None:
         _state.calm = not _others(_state.sqlite)
         if _state.calm:
             for one in list(_connected):
-                one.before_fork()
+                _tell(one.before_fork)
 
 
 def _in_parent() -> None:
@@ -149,7 +161,15 @@ def _in_child() -> None:
     _state.sqlite.update(_of(me, before.sqlite))
     _state.work.update(_of(me, before.work))
     for one in list(_watched):
-        one.after_fork(before.calm)
+        _tell(one.after_fork, before.calm)
+
+
+def _tell(of_fork: Callable[..., None], *calm: bool) -> None:
+    """One that fails at it must not keep the others from it."""
+    try:
+        of_fork(*calm)
+    except Exception as error:
+        log.error("what was open may not work after this fork: %s", brief(error))
 
 
 def _of(thread: int, uses: Uses) -> Uses:

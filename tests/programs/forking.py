@@ -1,7 +1,7 @@
 """Forks a process that has a memory open, as a program of its own: pytest has threads, and a child
 that hangs must not take the tests along.
 
-    python forking.py busy|idle|preload|many|tasks|odd FORKS FOLDER
+    python forking.py busy|idle|preload|closed|many|tasks|odd FORKS FOLDER
 
 Prints what went wrong, and exits with 1 then.
 """
@@ -174,6 +174,31 @@ def preload(forks: int, folder: Path, kept: Path) -> None:
     wait(pids)
 
 
+def closed(forks: int, folder: Path, kept: Path) -> None:
+    """Children of a parent that has closed some of its memories and still holds them, and of one
+    where something that is told of forks fails at it."""
+
+    class Failing:
+        def before_fork(self) -> None:
+            raise KeyError("before")
+
+        def after_fork(self, calm: bool) -> None:
+            raise KeyError("after")
+
+    held = [HyMem(folder / f"closed{n}.db", llm=None) for n in range(3)]
+    failing = [Failing() for _ in range(3)]
+    for one in failing:
+        hymem.system.forks.watch_connections(one)
+    with HyMem(folder / "m.db", llm=None) as memory:
+        memory.add("The parent said hello.", user_id="parent", wait=True)
+        for one in held:
+            one.add("The parent said hello.", user_id="parent")
+            one.close()
+            assert one._store._db not in hymem.system.forks._watched
+        forked(memory, forks, kept)
+        held[0]._store._db.after_fork(calm=True)  # a fork that came while it was being closed
+
+
 def many(forks: int, folder: Path, kept: Path) -> None:
     """Forks of forks, from several threads of the parent at once."""
     with HyMem(folder / "m.db", llm=None) as memory:
@@ -335,7 +360,7 @@ if __name__ == "__main__":
     way, forks, where = sys.argv[1:]
     faulthandler.dump_traceback_later(5 * PATIENCE, exit=True)
     kept = Path(where) / "kept"
-    ways = (busy, idle, preload, many, tasks, odd)
+    ways = (busy, idle, preload, closed, many, tasks, odd)
     {one.__name__: one for one in ways}[way](int(forks), Path(where), kept)
     check(Path(where), kept)
     print("ended well")
