@@ -20,6 +20,7 @@ from hymem import HyMem
 from hymem.cost.ledger import Ledger
 from hymem.errors import BudgetError, InputError, LLMError, LLMOutputError, PriceError
 from hymem.llm.openai import OpenAIChat
+from hymem.llm.structured import Reply, converse
 from hymem.stores.sqlite import SQLiteStore
 from hymem.stores.tables.names import make_scope
 from hymem.types import (
@@ -87,7 +88,7 @@ class Reports:
         yield self._done
 
 
-@pytest.mark.parametrize("odd", [-50_000, 10**30, 12.5, float("nan"), "many", None, True, [1]])
+@pytest.mark.parametrize("odd", [0, -50_000, 10**30, 12.5, float("nan"), "many", None, True, [1]])
 def test_tokens_that_cannot_be_are_estimated_and_lift_no_cap(odd: Any, store: SQLiteStore) -> None:
     meter = Ledger(store, PRICES).meter(ANA)
     llm = meter.llm(Reports(odd, odd, odd), "light")
@@ -98,6 +99,35 @@ def test_tokens_that_cannot_be_are_estimated_and_lift_no_cap(odd: Any, store: SQ
     assert usage.estimated
     (row,) = Ledger(store, PRICES).costs(ANA)
     assert (row["input_tokens"], row["usd"]) == (14, usage.usd)
+
+
+@pytest.mark.parametrize(
+    ("reported", "counted"),
+    [
+        ((0, 4, 0), (7, 4, 0)),
+        ((9, 0, 2), (9, 3, 2)),
+        ((1_000, 4, 10**9 - 1), (1_000, 4, 1_000)),
+        ((2, 4, 5), (7, 4, 5)),  # counted apart from the input
+    ],
+)
+def test_what_contradicts_itself_is_estimated(
+    reported: tuple[int, int, int], counted: tuple[int, int, int], store: SQLiteStore
+) -> None:
+    meter = Ledger(store, PRICES).meter(ANA)
+    meter.llm(Reports(*reported), "light").complete(ASK)
+    usage = meter.usage
+    assert (usage.input_tokens, usage.output_tokens, usage.cached_tokens) == counted
+    assert usage.estimated
+
+
+@pytest.mark.parametrize("usage", [(0, 0, 0), (0, 3, 0), (9, 0, 0)])
+def test_a_correction_whose_tokens_are_not_told_is_estimated_too(
+    usage: tuple[int, int, int],
+) -> None:
+    told = [Reply("", "length", "m", 9, 0, 0), Reply("no", "length", "m", *usage)]
+    replies = iter([*told, Reply("Rome.", "stop", "m", 9, 4, 0)])
+    spent = converse(lambda _: next(replies), ASK, None)
+    assert None in (spent.input_tokens, spent.output_tokens)
 
 
 SECRET = "sk-very-secret-key-123456"

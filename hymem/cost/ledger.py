@@ -213,11 +213,15 @@ class Meter:
     ) -> None:
         """Count one call. ``sent``: the texts it sent, from which tokens are estimated where the
         endpoint reported none, or what cannot be."""
-        into, out = reported_count(done.input_tokens), reported_count(done.output_tokens)
-        estimated = into is None or out is None
-        into = _estimate(sent) if into is None else into
-        out = _estimate([done.text]) if out is None else out
+        into = reported_count(done.input_tokens, sent)
+        out = reported_count(done.output_tokens, [done.text])
         cached = reported_count(done.cached_tokens) or 0
+        # More cached than sent: made up, or counted apart from the input.
+        estimated = into is None or out is None or cached > into
+        if into is None or cached > into:
+            into = max(into or 0, _estimate(sent))
+        out = _estimate([done.text]) if out is None else out
+        cached = min(cached, into)
         usd = self._ledger.prices.usd(done.model, base_url, into, out, cached)
         usage = StageUsage(1, into, out, cached, usd, seconds, estimated)
         self._calls.append((stage, usage))

@@ -12,6 +12,7 @@ from hymem.errors import EncoderError, LLMError
 from hymem.llm.connection import Connection
 from hymem.llm.protocol import OddReplyError, read_vectors
 from hymem.llm.waits import RESTS, does_somebody_wait
+from hymem.text.tokens import reported_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +104,8 @@ class OpenAIEncoder:
         vectors: list[Sequence[float]] = []
         tokens: int | None = 0
         for batch in _batches(texts):
-            rows, used = self._call(batch)
+            rows, told = self._call(batch)
+            used = reported_count(told, batch)
             vectors += rows
             tokens = None if tokens is None or used is None else tokens + used
         return unit_rows(vectors, texts, self.dim), tokens

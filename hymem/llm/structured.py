@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hymem.errors import LLMError, LLMOutputError
 from hymem.inputs.messages import clean_text
+from hymem.text.tokens import reported_count
 from hymem.types import Completion
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def converse(
         except LLMError as error:
             error.spent = spent
             raise
-        spent = _add(spent, reply)
+        spent = _add(spent, reply, dialogue)
         try:
             value = read(reply, schema)
         except ValueError as error:
@@ -142,15 +143,17 @@ def _correction(
     yield {"role": "user", "content": f"Your reply {problem}. {again}{wanted}"}
 
 
-def _add(spent: Completion | None, reply: Reply) -> Completion:
+def _add(spent: Completion | None, reply: Reply, sent: Messages) -> Completion:
+    into = reported_count(reply.input_tokens, [message["content"] for message in sent])
+    out = reported_count(reply.output_tokens, [reply.text])
     if spent is None:
         spent = Completion(None, "", reply.model, 0, 0, 0)
     return Completion(
         None,
         spent.text + reply.text,
         reply.model,
-        _sum(spent.input_tokens, reply.input_tokens),
-        _sum(spent.output_tokens, reply.output_tokens),
+        _sum(spent.input_tokens, into),
+        _sum(spent.output_tokens, out),
         _sum(spent.cached_tokens, reply.cached_tokens),
     )
 

@@ -44,10 +44,13 @@ def count_many(texts: Sequence[str]) -> list[int]:
     return [counts[text] for text in texts]
 
 
-def reported_count(value: object) -> int | None:
+def reported_count(value: object, texts: Sequence[str] = ()) -> int | None:
     """A number of tokens as somebody else reports it; ``None`` if it cannot be one (negative, no
-    whole number, more than ``MOST_TOKENS``), so that it is estimated instead."""
+    whole number, more than ``MOST_TOKENS``, 0 though ``texts``, which it counts, are not empty), so
+    that it is estimated instead."""
     if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    if value == 0 and any(texts):  # as proxies say that do not count
         return None
     return value if 0 <= value <= MOST_TOKENS else None
 
