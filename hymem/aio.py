@@ -1,8 +1,9 @@
 """``AsyncHyMem``: the same memory for asyncio applications.
 
 There is one implementation, the synchronous one. Each call runs on a worker thread, so the event
-loop is never blocked by the disk, by numpy or by a model's answer. Calls that wait for a model, or
-take long, have threads of their own, so that they keep no other call waiting.
+loop is never blocked by the disk, by numpy or by a model's answer. Calls that wait for one thing (a
+model, the write lock, a long copy) share no threads with calls that need another, so that a crowd
+of one kind keeps no other kind waiting.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ from hymem.types import Config, Encoder
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Reads and writes are quick and share the processors, but for those that wait for a remote encoder.
+# Quick calls share the processors, but for those that wait for a remote encoder.
 QUICK_THREADS, REMOTE_THREADS = 8, 32
 # Enough for the requests of a busy chat server to wait for their models side by side.
-LONG_THREADS = 64
-_LONG = {"flush", "delete_all", "delete_user", "export", "import_", "backup", "compact"}
+MODEL_THREADS = 64
+_KINDS = {
+    "write": {"add", "update", "delete"},  # wait for whoever writes, in any process
+    "change": {"delete_all", "delete_user", "import_", "compact"},  # the same, and take long
+    "copy": {"export", "backup"},  # take long, and wait for nobody
+    "model": {"ask", "chat", "chat_stream", "flush"},
+}
 # They come in crowds, which must not compute all at once.
-_MODEL = {"ask", "chat", "chat_stream"}
+_IN_TURNS = {"ask", "chat", "chat_stream"}
 COMPUTING = 2
 _END: Any = object()
 
@@ -41,13 +47,17 @@ def _twin(
 
     async def call(self: AsyncHyMem, /, *args: P.args, **kwargs: P.kwargs) -> R:
         work = functools.partial(method, self._memory, *args, **kwargs)
-        if method.__name__ in _MODEL:
+        if method.__name__ in _IN_TURNS:
             return await self._ask_model(work)
-        long = method.__name__ in _LONG or bool(kwargs.get("wait") or kwargs.get("deep"))
-        return await self._run(work, self._long if long else self._quick)
+        asks = bool(kwargs.get("wait") or kwargs.get("deep"))
+        return await self._run(work, "model" if asks else _kind(method.__name__))
 
     functools.update_wrapper(call, method)
     return call
+
+
+def _kind(method: str) -> str:
+    return next((kind for kind, methods in _KINDS.items() if method in methods), "read")
 
 
 class AsyncHyMem:
@@ -65,8 +75,9 @@ class AsyncHyMem:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._memory = HyMem(*args, **kwargs)
         remote = isinstance(self._memory.encoder, MeteredEncoder)
-        self._quick = Pool(REMOTE_THREADS if remote else QUICK_THREADS, "hymem-async")
-        self._long = Pool(LONG_THREADS, "hymem-async-long")
+        quick = REMOTE_THREADS if remote else QUICK_THREADS
+        sizes = dict.fromkeys(("read", *_KINDS), quick) | {"model": MODEL_THREADS}
+        self._pools = {kind: Pool(size, f"hymem-async-{kind}") for kind, size in sizes.items()}
         self._turns = Turns(COMPUTING)
         self._closed = False
 
@@ -113,7 +124,7 @@ class AsyncHyMem:
         finally:
             # A reader who leaves or is cancelled frees the model at once, also while a thread waits
             # for the next piece.
-            await asyncio.shield(_on(self._quick, pieces.close))
+            await asyncio.shield(_on(self._pools["write"], pieces.close))
 
     async def close(self) -> None:
         """As ``HyMem.close``."""
@@ -132,12 +143,12 @@ class AsyncHyMem:
             with forks.working(), self._turns.taken():
                 return call()
 
-        return await self._run(in_turn, self._long)
+        return await self._run(in_turn, "model")
 
-    async def _run(self, call: Callable[[], R], pool: Pool) -> R:
+    async def _run(self, call: Callable[[], R], kind: str) -> R:
         if self._closed:
             raise StoreClosedError
-        return await _on(pool, call)
+        return await _on(self._pools[kind], call)
 
 
 async def _on(pool: Pool, call: Callable[[], R]) -> R:

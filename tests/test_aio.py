@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -118,6 +119,60 @@ def test_more_waiting_calls_than_threads_end_all_the_same(tmp_path: Path) -> Non
             replies = await asyncio.gather(*calls)
             assert {reply.text for reply in replies} == {"That is good to hear."}
             assert (await memory.status(all_scopes=True)).turns == 400
+
+    asyncio.run(use())
+
+
+async def others(memory: AsyncHyMem, folder: Path, *, writing: bool) -> None:
+    """Every other kind of call, one after the other; each must be back in time."""
+    calls = [memory.recall("Which kettle?", user_id="me"), memory.status(user_id="me")]
+    calls += [memory.export(folder / "all.jsonl", user_id="me"), memory.backup(folder / "b.db")]
+    if writing:
+        await memory.add("I bought a kettle.", user_id="me")
+        calls += [memory.import_(folder / "all.jsonl"), memory.delete_all(user_id="me")]
+        calls += [memory.delete_user("nobody"), memory.compact()]
+    for call in calls:
+        await asyncio.wait_for(call, 10)
+
+
+def test_writes_that_wait_for_another_process_keep_no_read_waiting(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with AsyncHyMem(tmp_path / "m.db", llm=None) as memory:
+            await memory.add("I bought a kettle.", user_id="me", wait=True)
+            other = sqlite3.connect(tmp_path / "m.db", isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            tasks = [memory.add("Hello!", user_id=f"user {n}") for n in range(40)]
+            tasks += [memory.delete_all(user_id=f"user {n}") for n in range(40)]
+            writes = [asyncio.create_task(task) for task in tasks]
+            await asyncio.sleep(0.2)
+            await others(memory, tmp_path, writing=False)
+            assert not any(write.done() for write in writes)
+            other.close()
+            await asyncio.gather(*writes)
+
+    asyncio.run(use())
+
+
+def test_calls_that_ask_no_model_do_not_wait_for_those_that_do(tmp_path: Path) -> None:
+    answer = threading.Event()
+
+    class Waiting(Slow):
+        def complete(
+            self, messages: Sequence[Mapping[str, str]], schema: type[Any] | None = None
+        ) -> Completion:
+            answer.wait(60)
+            return super().complete(messages, schema)
+
+    async def use() -> None:
+        async with AsyncHyMem(tmp_path / "m.db", llm=Waiting(0.0), background=False) as memory:
+            chats = [
+                asyncio.create_task(memory.chat("Hello!", user_id=f"user {n}")) for n in range(100)
+            ]
+            await asyncio.sleep(0.5)
+            await others(memory, tmp_path, writing=True)
+            assert not any(chat.done() for chat in chats)
+            answer.set()
+            await asyncio.gather(*chats)
 
     asyncio.run(use())
 

@@ -243,7 +243,7 @@ def tasks(forks: int, folder: Path, kept: Path) -> None:
         await memory.close()
 
     asyncio.run(before())
-    memory._long.submit(answered.wait)
+    memory._pools["model"].submit(answered.wait)
     pids = [fork(lambda user=f"child{n}": asyncio.run(child(user))) for n in range(forks)]
     wait(pids)
     answered.set()
