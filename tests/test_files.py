@@ -194,10 +194,33 @@ def test_nothing_is_written_in_the_place_of_a_databases_log(
     before = beside.read_bytes() if beside.exists() else None
     with pytest.raises(InputError, match="belongs to a database"):
         memory.export(beside, user_id="ana")
-    with pytest.raises(StoreError, match="belongs to a database"):
+    with pytest.raises(StoreError, match="for the log of another"):
         memory.backup(beside)
     assert (beside.read_bytes() if beside.exists() else None) == before
     memory.export(tmp_path / f"free{ending}", user_id="ana")  # the log of nothing
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
+def test_no_memory_is_named_like_a_databases_log(
+    memory: HyMem, tmp_path: Path, ending: str
+) -> None:
+    """Also where that database is not there yet: opened later, it would destroy the memory."""
+    for path in (tmp_path / f"free.db{ending}", tmp_path / f"m.db{ending}"):
+        before = path.read_bytes() if path.exists() else None
+        with pytest.raises(StoreError, match="name that ends otherwise"):
+            HyMem(path, llm=None, background=False)
+        assert (path.read_bytes() if path.exists() else None) == before
+    with pytest.raises(StoreError, match="name that ends otherwise"):
+        memory.backup(tmp_path / f"free.db{ending}")  # which could not be opened then
+
+
+@ON_POSIX
+def test_a_backup_to_a_link_that_leads_nowhere_is_told(memory: HyMem, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    for path in (loop, tmp_path / ("x" * 300)):
+        with pytest.raises(StoreError, match="cannot be read or written"):
+            memory.backup(path)
 
 
 @ON_POSIX

@@ -17,7 +17,7 @@ from hymem.stores.damage import is_undecodable
 from hymem.stores.readonly import address, can_write, refusal
 from hymem.stores.schema import check_current, check_head, migrate
 from hymem.system import forks
-from hymem.system.files import RawFile, is_companion, is_special, replacing
+from hymem.system.files import RawFile, is_named_as_companion, is_special, replacing
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class Database:
         try:
             with forks.using_sqlite(), self._lock, self._errors():
                 if not self.in_memory:
+                    _check_name(self.path)
                     self.raw = RawFile(self.path)
                     check_head(self.path, self.raw.read(0, 100))
                     self.read_only = not can_write(self.path)
@@ -178,17 +179,10 @@ class Database:
 
         Raises ``StoreError``, also for a database in use: its log would be read into the copy."""
         path = os.path.realpath(path)  # as it is what would be replaced
-        if is_companion(path):
-            raise StoreError(f"{path} belongs to a database; name another file for the backup")
-        if is_special(path):
-            raise StoreError(f"{path} is no file that could be replaced; name one for the backup")
-        if os.path.exists(f"{path}-wal"):
-            raise StoreError(
-                f"{path} is a database in use, or was not closed properly ({path}-wal lies beside "
-                "it); name another file for the backup"
-            )
-        with forks.using_sqlite(), self._errors(path), replacing(path) as partial:
-            self._copy(str(partial))
+        with forks.using_sqlite(), self._errors(path):
+            _check_replaceable(path)
+            with replacing(path) as partial:
+                self._copy(str(partial))
 
     def close(self) -> None:
         """Let nobody in any more, and close what is not in use; what is, its user closes when it
@@ -376,6 +370,26 @@ class Database:
             raise _told(path, error) from error
         except OSError as error:
             raise StoreError(f"{path} cannot be read or written: {error.strerror}") from error
+
+
+def _check_name(path: str) -> None:
+    if is_named_as_companion(path):
+        raise StoreError(
+            f"SQLite would take {path} for the log of another database; give it a name that ends "
+            "otherwise"
+        )
+
+
+def _check_replaceable(path: str) -> None:
+    """Whether a backup may take the place of ``path``. Raises ``StoreError`` and ``OSError``."""
+    _check_name(path)
+    if is_special(path):
+        raise StoreError(f"{path} is no file that could be replaced; name one for the backup")
+    if os.path.exists(f"{path}-wal"):
+        raise StoreError(
+            f"{path} is a database in use, or was not closed properly ({path}-wal lies beside "
+            "it); name another file for the backup"
+        )
 
 
 @contextmanager

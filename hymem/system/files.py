@@ -121,6 +121,12 @@ def is_companion(path: str | Path) -> bool:
     )
 
 
+def is_named_as_companion(path: str | Path) -> bool:
+    """Whether SQLite would take a database at ``path`` for the log of another, which may come
+    later: opening that one would destroy it."""
+    return str(path).endswith(_COMPANIONS) or os.path.realpath(path).endswith(_COMPANIONS)
+
+
 def private_folder(path: Path) -> None:
     """Make the folder, for its owner alone, if it is not there. Raises ``OSError``."""
     with suppress(FileExistsError):
