@@ -52,6 +52,16 @@ def test_instructions_and_empty_messages_hold_nothing_to_remember():
     assert [said.text for said in parse_messages(messages)] == ["kept"]
 
 
+def test_roles_of_other_libraries_and_in_capitals_are_the_same_roles():
+    roles = ["USER", "human", "Human", "model", "AI", "Assistant", "SYSTEM", "Developer", "Tom"]
+    said = parse_messages([{"role": role, "content": role} for role in roles])
+    assert [(one.role, one.speaker) for one in said] == [
+        *[("user", "user")] * 3,
+        *[("assistant", "assistant")] * 3,
+        ("Tom", "Tom"),
+    ]
+
+
 def test_text_parts_of_a_content_list_are_joined():
     parts = [{"type": "text", "text": "look"}, {"type": "image_url"}, {"type": "text", "text": "!"}]
     assert parse_messages({"role": "user", "content": parts})[0].text == "look\n!"

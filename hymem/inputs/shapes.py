@@ -27,6 +27,12 @@ _ROLES = {
     "function": "function",
     "FunctionMessageChunk": "function",
 }
+# What others call a role, in any case: LangChain, Gemini ("model").
+_SAME_ROLE = {role: role for role in ("user", "assistant", "developer", *_ROLES.values())} | {
+    "human": "user",
+    "ai": "assistant",
+    "model": "assistant",
+}
 # Kinds of content parts whose text was said; an image, a thought or a tool's call was not.
 _SAID = (None, "text", "input_text", "output_text")
 
@@ -79,8 +85,10 @@ def _as_mapping(message: Any, where: str) -> Mapping[str, Any]:
         raise InputError(
             f"{where} is {type(message).__name__}; pass a dict, or an object, with role and content"
         )
-    kind = _field(message, "type")
-    if fields.get("role") is not None or kind is None:
+    kind, role = _field(message, "type"), fields.get("role")
+    if isinstance(role, str):
+        return {**fields, "role": _SAME_ROLE.get(role.casefold(), role)}
+    if role is not None or kind is None:
         return fields
     # Without a role: LangChain's, or an item of a Response that nobody said, such as a tool's call.
     silent = "tool" if not isinstance(fields.get("content"), str) else "user"
