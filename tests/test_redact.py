@@ -57,6 +57,10 @@ def test_no_eight_characters_of_a_key_get_through(
         'api_key="abcdef123456" is not valid',
         "password: hunter2",
         "gsk_abcdefgh12345678",
+        "API key not valid: AIzaSyabcdef-GHIJKLmnopqrstuvwxyz_012345",
+        "The AWS Access Key Id AKIAABCDEF1234567890 does not exist",
+        "InvalidClientTokenId: asiaabcdef1234567890",
+        "token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdef_-signature expired",
     ],
 )
 def test_what_looks_like_a_key_is_hidden(text: str) -> None:
@@ -73,6 +77,7 @@ def test_what_looks_like_a_key_is_hidden(text: str) -> None:
         "the API key is missing; set OPENAI_API_KEY",
         "https://host.example/v1/chat not found",
         "the task-force of risk-management is asking",
+        "Aizawa and Asia: see eyJ.a.b and version 1.2.3",
         "model k of the series k, and the none of them",
     ],
 )

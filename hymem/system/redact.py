@@ -25,7 +25,10 @@ _SHORTEST = 4
 
 # What keys look like, for those that nobody told us.
 _LOOKS_SECRET = re.compile(
-    r"\b(?:sk|pk|rk|gsk|hf|xai|r8|ghp|AIza)[-_][\w-]{8,}"
+    r"\b(?:sk|pk|rk|gsk|hf|xai|r8|ghp)[-_][\w-]{8,}"
+    r"|\bAIza[\w-]{20,}"  # Google
+    r"|\bA[KS]IA[A-Z0-9]{16}\b"  # the ids of Amazon's access keys
+    r"|(?<![\w-])eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*"  # JSON web tokens
     r"|(?<=bearer )\S+|(?<=basic )\S+"
     r"|(?<=://)[^\s/@]+(?=@)"
     r"""|(?:(?<=api_key)|(?<=api-key)|(?<=apikey)|(?<=password)|(?<=secret)|(?<=access_token))"""
