@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
@@ -37,6 +38,17 @@ def test_without_a_date_all_times_fit_alike() -> None:
 
 def test_unknown_times_fit_no_date() -> None:
     assert nearness(np.array([np.nan]), periods("last week", NOW)).tolist() == [0]
+
+
+def test_of_a_long_question_the_dates_at_both_ends_are_read() -> None:
+    pasted = "the 5th of May 2021, " * 4_000
+    long = f"What did I do on 2 March 2026? {pasted} Or on 4 March 2026?"
+    started = time.process_time()
+    found = periods(long, NOW)
+    assert time.process_time() - started < 2
+    assert len(found) < 200
+    days = [datetime.fromtimestamp(one.start, UTC).date() for one in (found[0], found[-1])]
+    assert days == [date(2026, 3, 2), date(2026, 3, 4)]
 
 
 @pytest.mark.parametrize(

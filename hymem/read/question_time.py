@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _DAY = 86_400.0
 # People are vague about what is long ago: a date is taken to be off by this share of its distance.
 _VAGUENESS = 0.1
+# Of a question longer than twice this, which is mostly pasted, only so many characters at either
+# end are read for dates.
+_READ = 1_000
 
 _ABOUT_THE_PAST = re.compile(
     r"\b(?:initially|originally|at first|used to|formerly|before)\b"
@@ -50,11 +53,19 @@ def periods(question: str, now: datetime) -> list[Period]:
 
     today = now.toordinal()
     found = []
-    for span in resolve(question, now):
+    for span in (span for part in _ends(question) for span in resolve(part, now)):
         first, last = span.first.toordinal(), span.last.toordinal()
         slack = max(1.0, _VAGUENESS * abs(today - (first + last) / 2)) * _DAY
         found.append(Period(_midnight(first, now), _midnight(last + 1, now), slack))
     return found
+
+
+def _ends(question: str) -> list[str]:
+    """``question``, or the whole words of its first and last ``_READ`` characters."""
+    if len(question) <= 2 * _READ:
+        return [question]
+    head, tail = question[:_READ], question[-_READ:]
+    return [re.sub(r"\S+\Z", "", head), re.sub(r"\A\S+", "", tail)]
 
 
 def _midnight(ordinal: int, now: datetime) -> float:
