@@ -128,6 +128,6 @@ def test_an_import_is_there_whole_or_not_at_all_however_often(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10, 20))
+@pytest.mark.parametrize("seed", range(10, 24))
 def test_nothing_acknowledged_is_lost_however_often(tmp_path, seed):
     crash(tmp_path / "m.db", 30, seed)

@@ -24,6 +24,8 @@ PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CONTRIBUTING.md", *READMES]
 RUN = [page for page in PAGES if page.name != "CONTRIBUTING.md"]
 # What is written as a path of this repository, in `code`.
 PATH = re.compile(r"`((?:hymem|snn_encoder|evals|tests|docs|tools)/[\w./-]*)`")
+# A test, in `code`, with or without its file: the one named before it then.
+TEST = re.compile(r"`(?:(tests/[\w./-]+\.py)(?:::)?)?((?:test_|Test)\w+)?(?:\[([\w-]+)\])?`")
 # Commands of the documents that are not run here, by what they begin with.
 ELSEWHERE = ("pip install", "make ", "git ", "python -m", "hymem-eval", ".venv/")
 # A reply that has the form of every stage's.
@@ -94,6 +96,17 @@ def test_what_a_page_names_exists(page: Path) -> None:
         if command.startswith("python -m snn_encoder") or words[0] == "hymem-eval":
             for option in re.findall(r" (--[a-z-]+)", command):
                 assert f" {option}" in known or f"[{option}" in known, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_tests_that_a_page_names_are_in_the_files_it_names(page: Path) -> None:
+    source, missing = "", []
+    for file, test, case in TEST.findall(page.read_text("utf-8")):
+        source = (ROOT / file).read_text("utf-8") if file else source
+        there = re.search(rf"^(def |class )?{test}\b", source, re.MULTILINE)
+        if (file or test) and not (there and (not case or f'"{case}"' in source)):
+            missing.append((file, test, case))
+    assert missing == []
 
 
 def test_the_recipe_that_is_shown_can_be_trained(tmp_path: Path) -> None:
