@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +152,30 @@ def test_an_endpoint_that_echoes(
     known = "no usable reply" if isinstance(answer, str) else f"the endpoint answered {answer}"
     assert re.search(rf"event \d+ could not be extracted: \w+: {known} \(", logs())
     assert ("saved without vectors" in logs()) == isinstance(answer, int)
+
+
+def test_upkeep_that_fails_on_what_is_stored(
+    store: SQLiteStore, logs: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the store may quote a value that it cannot read."""
+
+    def fail(*_: object) -> None:
+        raise StoreError(f"the file holds {TEXT!r}")
+
+    monkeypatch.setattr("hymem.stores.index.upkeep.SMALLEST", 1)
+    monkeypatch.setattr("hymem.stores.index.upkeep.GATHER_SECONDS", 0.0)
+    monkeypatch.setattr("hymem.stores.index.upkeep.wipe", fail)
+    monkeypatch.setattr("hymem.stores.index.snapshot.write", fail)
+    make(store, EveryTurn()).append(ANA, parse_messages(TEXT))
+    store.candidates(ANA, None, "doctor", 5)
+    store._indexes.upkeep.wipe_soon()
+    end = time.monotonic() + 10
+    while "put off" not in logs():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    store.close()
+    assert "work on the store is put off: StoreError\n" in logs()
+    assert "the index of a scope was not saved: StoreError\n" in logs()
 
 
 def test_what_sqlite_and_the_system_say_is_told_in_their_own_names() -> None:

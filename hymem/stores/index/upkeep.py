@@ -18,6 +18,7 @@ from hymem.stores.erase import wipe
 from hymem.stores.index import snapshot
 from hymem.stores.index.scope import ScopeIndex
 from hymem.system import forks
+from hymem.system.redact import brief
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Upkeep:
             except StoreClosedError:
                 return
             except (MemoryError, StoreError) as error:
-                log.warning("work on the store is put off: %s", error)
+                log.warning("work on the store is put off: %s", brief(error))
 
     def _next(self) -> Callable[[], None] | None:
         """What is to be done now, as soon as there is something; ``None`` when stopped."""
@@ -193,7 +194,7 @@ class Upkeep:
                 if kept.fetchone() is None:  # deleted while it was being written
                     path.unlink(missing_ok=True)
         except (OSError, StoreError) as error:
-            log.warning("the index of a scope was not saved: %s", error)
+            log.warning("the index of a scope was not saved: %s", brief(error))
 
     def _remove_orphans(self) -> None:
         """Remove the files of scopes that are no more."""
