@@ -19,6 +19,7 @@ from hymem.cli_options import (
     add_budget,
     add_metadata,
     add_now,
+    file,
     filter_of,
     metadata_of,
     moment,
@@ -428,7 +429,7 @@ def _parser() -> argparse.ArgumentParser:
         ("import", _import, "read JSON lines that export wrote"),
         ("backup", _backup, "write a consistent copy of the database"),
     ):
-        command(name, run, text).add_argument("file", help="the file's path")
+        command(name, run, text).add_argument("file", type=file, help="the file's path")
     command("compact", _compact, "give the room of deleted memories back to the disk")
     command("reembed", _reembed, "encode every memory anew, with the encoder that --encoder names")
     for name in ("flush", "status", "costs", "export"):

@@ -113,6 +113,13 @@ def moment(text: str) -> str:
 
 
 @_told
+def file(text: str) -> str:
+    if text == "-":
+        raise InputError("a file is needed, not standard input or output; one named - is ./-")
+    return text
+
+
+@_told
 def pair(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not key or not equals:

@@ -127,6 +127,15 @@ def test_export_import_and_backup(filled):
     assert "Pixel" in filled("search", "cat", "--user", "ana", "--db", "copy.db")[1]
 
 
+@pytest.mark.parametrize("command", ["export", "import", "backup"])
+def test_a_dash_is_no_file(filled, capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "-"])
+    assert stopped.value.code == 2
+    assert "a file is needed" in capsys.readouterr().err
+    assert not Path("-").exists()
+
+
 def test_all_scopes_are_named_by_an_option(filled):
     filled("add", "It rains.")
     turns = [
