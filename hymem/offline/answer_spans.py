@@ -77,6 +77,15 @@ _CLAUSES = re.compile(r"[,;–—] |(?:,? )(?=(?:and|but|so|because|while) )", r
 _HABIT = re.compile(
     r"\bwhen (?:do|does)\b|\bwhat time (?:do|does)\b|\bwhen are (?:my|our|the)\b", re.IGNORECASE
 )
+# Asked of these, the day of saying is the answer.
+_TOLD = re.compile(
+    r"\b(?:tell|told|mention\w*|say|said|ask\w*|talk\w*|speak|spoke|write|wrote|announc\w*)\b",
+    re.IGNORECASE,
+)
+# What was said so happened then, or is so then.
+_JUST = re.compile(
+    r"\b(?:just|finally|at last|now|currently|right away|guess what|officially)\b", re.IGNORECASE
+)
 _SOMEBODY = re.compile(
     rf"\b(?:(?:[Mm]y|[Oo]ur|one of (?:my|our))|an?(?= (?:[a-z-]+ )?(?:{RELATION})\b)) "
     rf"(?:[a-z-]+ ){{0,2}}?(?:{RELATION})s?\b"
@@ -103,8 +112,8 @@ _MORE_NAMES = re.compile(r"(?:, [A-Z]\w+)*,? and [A-Z]\w+")
 
 
 def when(passage: Passage, question: Question) -> str | None:
-    """The date that the passage gives, else the day on which it was said; of a habit, the time of
-    day or how often."""
+    """The date that the passage gives, else the day on which it was said, if that is asked for or
+    the passage says that it has just happened; of a habit, the time of day or how often."""
     span = date_of(passage)
     text = question.text.lower()
     if text.startswith("what time") and (clock := time_of_day(passage.text)):
@@ -116,6 +125,8 @@ def when(passage: Passage, question: Question) -> str | None:
     if span is None:
         if passage.time is None or _HABIT.search(text):
             return None
+        if not (_TOLD.search(text) or _JUST.search(passage.text)):
+            return None  # "I was born in Krakow", said today
         first = last = passage.time.date()
     else:
         first, last = span.first, span.last
@@ -126,6 +137,11 @@ def when(passage: Passage, question: Question) -> str | None:
     if span and passage.time and span.granularity in ("week", "weekend") and not span.absolute:
         return _around(span, passage.time.date())
     return format_period(first, last)
+
+
+def asks_of_habit(question: Question) -> bool:
+    """Whether a question about time asks when something is usually done."""
+    return _HABIT.search(question.text) is not None
 
 
 def _around(span: DateSpan, said: date) -> str:

@@ -16,6 +16,7 @@ from hymem.offline.concepts import told_by
 from hymem.offline.coverage import WordVectors
 from hymem.offline.facts import bygone_facts, changing_facts, stands_for, subject_asked
 from hymem.offline.passages import Extract, Passage, passages, score
+from hymem.offline.people import RELATION
 from hymem.offline.question import Question, asks_of_anothers, parse, without_catenative
 from hymem.offline.sentences import names
 from hymem.offline.spelling import respelt
@@ -56,6 +57,10 @@ _HOLDS["job"] = re.compile(
 _ENDS = re.compile(r"\b(?:quit|left|lost|retired|fired|laid off|handed in)\b", re.IGNORECASE)
 # Where these are asked of somebody who is not spoken of, what is told of another is no answer.
 _OF_ONE = ("where", "who", "how many")
+_OF_ONESELF = ("where", "when", "what", "how long")
+_I_DO = re.compile(r"\b(?:do|did|am|was|have|had|will|can|should) I\b", re.IGNORECASE)
+_ANOTHER = re.compile(rf"\W*(?:my|our) (?:\w+ )?(?P<who>{RELATION})\b", re.IGNORECASE)
+_ME = re.compile(r"\b(?:I|me|we|us|mine|ours|myself|ourselves|both)\b", re.IGNORECASE)
 # What a passage must hold to be a likely answer.
 _FITTING: dict[str, Extract] = {
     "who": spans.person,
@@ -128,7 +133,7 @@ class OfflineReader:
         if asked.kind == "what" and asked.subject:
             fits = spans.told_to_be
         ranked = score(asked, read, self.encode, self._words, fits)
-        own = [passage for passage in ranked if passage.right_speaker]
+        own = [one for one in ranked if one.right_speaker and not _tells_of_another(asked, one)]
         if asked.attribute == "name":
             return self._introduced(asked, own)
         if own and asked.attribute and (facts := _facts(asked, own)):
@@ -174,6 +179,8 @@ class OfflineReader:
         if extract and (text := extract(ranked[0], asked)):
             answer = self._answer(text, ranked[:2])
             return replace(answer, confidence=STATED) if asked.kind == "who is" else answer
+        if asked.kind == "when" and not spans.asks_of_habit(asked):
+            return NOTHING
         return self._answer(f"{ranked[0].lead} {ranked[0].text}".strip(), ranked[:2])
 
     def _introduced(self, asked: Question, own: Sequence[Passage]) -> OfflineAnswer:
@@ -241,6 +248,19 @@ def _words_for_subject(asked: Question, read: Sequence[Passage]) -> set[str]:
             stems |= {stem, *told_by(stem)}
         stems |= {stem for name in _called(relative, read) for stem in terms(name)}
     return stems
+
+
+def _tells_of_another(asked: Question, passage: Passage) -> bool:
+    """Whether the question is about what a speaker does, and the passage about what somebody else
+    does: "My sister Ewa lives in Gdansk"."""
+    found = _ANOTHER.match(passage.text)
+    return (
+        found is not None
+        and asked.kind in _OF_ONESELF
+        and _I_DO.search(asked.spoken) is not None
+        and not _ME.search(passage.text)
+        and set(terms(found["who"])).isdisjoint(terms(asked.text))
+    )
 
 
 def _relatives(asked: Question) -> list[str]:

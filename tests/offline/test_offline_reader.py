@@ -43,10 +43,30 @@ def test_when_is_resolved_against_the_time_of_saying() -> None:
     assert answer("When did Mara adopt the greyhound?", said) == "1 March 2026"
 
 
-def test_when_falls_back_on_the_rest_of_the_turn_then_on_the_day_of_saying() -> None:
+@pytest.mark.parametrize(
+    ("question", "text", "told"),
+    [
+        ("Where do I live?", "My sister Ewa lives in Gdansk.", ""),
+        ("Where do I work?", "My brother works at Initech.", ""),
+        ("What do I play?", "My son plays chess.", ""),
+        ("Where do I live?", "My sister Ewa and I live in Gdansk.", "Gdansk"),
+        ("Where does my sister live?", "My sister Ewa lives in Gdansk.", "Gdansk"),
+        ("Where does Ewa live?", "My sister Ewa lives in Gdansk.", "Gdansk"),
+        ("Where did I meet my boss?", "My boss was at Lake Como.", "Lake Como"),
+    ],
+)
+def test_what_another_does_is_told_of_the_other_alone(question: str, text: str, told: str) -> None:
+    assert answer(question, hit(text, speaker="user")) == told
+
+
+def test_when_falls_back_on_the_rest_of_the_turn_and_on_the_day_of_saying_if_it_is_news() -> None:
     said = hit("I came off the bike on Tuesday. My wrist is fractured.", time=JUNE)
     assert answer("When did Mara fracture her wrist?", said) == "26 May 2026"
-    assert answer("When did Mara buy the piano?", hit("I bought a piano!")) == "2 March 2026"
+    assert answer("When did Mara buy the piano?", hit("I just bought a piano!")) == "2 March 2026"
+    assert answer("When did I buy the piano?", hit("I bought a piano.", speaker="user")) == ""
+    assert answer("When was I born?", hit("I was born in Krakow.", speaker="user")) == ""
+    said = hit("I was born in Krakow.", speaker="user")
+    assert answer("When did I tell you that I was born?", said) == "2 March 2026"
 
 
 def test_when_answers_as_precisely_as_asked() -> None:
