@@ -98,6 +98,27 @@ def test_40_sentences_written_after_the_tuning_resolve_right() -> None:
         ("I bought a present for June.", []),  # a name
         ("Nothing is booked for June yet.", ["2026-06-01"]),
         ("We sat on the 3rd row.", []),
+        # Verbs whose past looks like the present, and nouns that look like verbs.
+        ("They let me go on January 15.", ["2026-01-15"]),
+        ("The landlord let us in on February 3.", ["2026-02-03"]),
+        ("She read the will aloud on February 9.", ["2026-02-09"]),
+        ("The pipes burst on February 11.", ["2026-02-11"]),
+        ("Please let us know by April 30.", ["2026-04-30"]),
+        ("So let me know by April 30.", ["2026-04-30"]),
+        ("They will let us know on April 9.", ["2026-04-09"]),
+        ("I hope they let me go on April 15.", ["2026-04-15"]),
+        ("My dad will be there on April 5.", ["2026-04-05"]),
+        # What had been arranged, and what has been.
+        ("I'd booked the hall for February 4 but it fell through.", ["2026-02-04"]),
+        ("I'd booked the hall for April 4.", ["2026-04-04"]),
+        ("We've booked the hall for April 4.", ["2026-04-04"]),
+        # A holiday that tells which one, beside the date of it.
+        ("The Christmas party was on December 19.", ["2025-12-19"]),
+        ("We met at the Christmas party on December 19.", ["2025-12-19"]),
+        ("On December 19 we had the office's Christmas party.", ["2025-12-19"]),
+        ("Our New Year's party was on January 2.", ["2026-01-02"]),
+        ("The Christmas party was fun.", ["2025-12-25"]),
+        ("We were home at Christmas and left on January 3.", ["2025-12-25", "2026-01-03"]),
     ],
 )
 def test_which_verb_a_date_belongs_to(text: str, days: list[str]) -> None:

@@ -231,6 +231,35 @@ _ATTRIBUTE = re.compile(
     r"|cookies|foliage|migration|programs?|collection|colou?rs|flavou?rs|clothes|wardrobe|menu)\b",
     re.I,
 )
+# What may follow "the 3rd"; a noun there is what is counted ("the 3rd floor").
+_NO_NOUN = (
+    "and|or|but|so|if|when|while|because|since|though|as|that|which|who|i|you|he|she|it|we|they|"
+    "my|your|his|her|its|our|their|the|a|an|this|next|last|at|in|on|by|for|from|with|without|to|"
+    "after|before|until|till|through|around|about|near|over|instead|then|too|again|already|"
+    "actually|maybe|probably|please|now|also|not|only|was|is|are|were|will|would|can|could|has|"
+    "have|had|does|did|works?|sounds|suits|thanks|ok|okay|early|late|noon|midnight"
+)
+_NOUN_AFTER = re.compile(rf"(?:['’]s)? (?!(?:{_NO_NOUN})\b)[a-z]", re.I)
+# Directly before a holiday that is a time.
+_WHEN = re.compile(
+    r"\b(?:on|at|over|since|until|till|by|before|after|during|around|every|each|of|from|to) \Z",
+    re.I,
+)
+_CLOSE = 60  # so far from a holiday, in characters, a date may be that of the same thing
+_DATE = rf"\b(?:{MONTH} (?:the )?{DAY}|{DAY} (?:of )?{MONTH}|\d{{1,4}}[-/]\d{{1,2}}[-/]\d{{1,4}})"
+_DATE_BEFORE = re.compile(rf"{_DATE}[^.!?;\n]*\Z", re.I)
+_DATE_AFTER = re.compile(rf"[^.!?;\n]{{0,{_CLOSE}}}?{_DATE}", re.I)
+
+
+def _is_dated_otherwise(reader: Reader, found: re.Match[str]) -> bool:
+    """ "The Christmas party was on December 19": the holiday tells which party, not when."""
+    text, start, end = reader.text, found.start(), found.end()
+    before = text[max(0, start - _CLOSE) : start]
+    if not _NOUN_AFTER.match(text, end) or _WHEN.search(before):
+        return False
+    return bool(_DATE_AFTER.match(text, end) or _DATE_BEFORE.search(before))
+
+
 _TO_WEEKDAY = re.compile(rf" ?(?:to|through|thru|-|–) ?{WEEKDAY}", re.I)  # "open Monday to Friday"
 
 
@@ -261,6 +290,8 @@ def _bare(reader: Reader, found: re.Match[str]) -> Match | None:
     if found["weekday"] and _HABIT.match(reader.text, found.end()):
         return None
     if (found["holiday"] or found["season"]) and _ATTRIBUTE.match(reader.text, found.end()):
+        return None
+    if found["holiday"] and _is_dated_otherwise(reader, found):
         return None
     if found["weekday"] and _is_row_of_weekdays(reader, found):
         return None
@@ -306,14 +337,6 @@ def _this_weekend(reader: Reader, found: re.Match[str]) -> Match | None:
     return to_match(found, cycle.current(reader.day) if ahead else cycle.ago(reader.day))
 
 
-# What may follow "the 3rd"; a noun there is what is counted ("the 3rd floor").
-_NO_NOUN = (
-    "and|or|but|so|if|when|while|because|since|though|as|that|which|who|i|you|he|she|it|we|they|"
-    "my|your|his|her|its|our|their|the|a|an|this|next|last|at|in|on|by|for|from|with|without|to|"
-    "after|before|until|till|through|around|about|near|over|instead|then|too|again|already|"
-    "actually|maybe|probably|please|now|also|not|only|was|is|are|were|will|would|can|could|has|"
-    "have|had|does|did|works?|sounds|suits|thanks|ok|okay|early|late|noon|midnight"
-)
 _AGO = r"(?P<after> (?:ago|back|from now|hence)\b)(?P<today>(?<=ago) (?:today|to the day)\b)?"
 _COUNTED = rf"(?:(?P<unit>{UNIT[3:-1]})s?|(?P<weekday>{WEEKDAY[:-2]})s?|(?P<month>{MONTH})|" + (
     rf"(?P<season>{SEASON[:-2]})s?|(?P<holiday>christmas|easter)(?:e?s)?)(?P<and_half> and a half)?"

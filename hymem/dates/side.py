@@ -190,7 +190,9 @@ def _told(around: _Around) -> _Told:
         before = [*earlier, *before]
     if _TICKET_FOR.search(around.before) and verbs.WAS.isdisjoint(before) and "had" not in before:
         return "arranged"
-    told = _last_verb(before) or _first_verb(after) or _kind(before) or _last_verb(earlier)
+    is_attribute = before[-1:] and before[-1] in verbs.ARTICLES  # "The Christmas party was fun"
+    verb_after = _first_verb(after[1:] if is_attribute else after)
+    told = _last_verb(before) or verb_after or _kind(before) or _last_verb(earlier)
     if told:
         return told
     if not (_is_empty(before) and _is_empty(after)):
@@ -236,6 +238,8 @@ def _verb(words: Sequence[str], at: int) -> _Told:
     """What the word at ``at`` tells of the time of its clause; ``None`` if it is no verb."""
     word, following = words[at], _next(words, at)
     if word in verbs.MODALS:
+        if words[at - 1 : at] and words[at - 1] in verbs.ARTICLES:
+            return None  # "read the will"
         return "behind" if following in ("have", "'ve", "of") else "ahead"
     if word == "'d":
         return _participle_side(words, at + 1) if _is_participle(following) else "ahead"
@@ -253,7 +257,9 @@ def _verb(words: Sequence[str], at: int) -> _Told:
         return None if _is_infinitive(words, at) else "present"
     if word == "'s":
         return "present" if at and words[at - 1] in verbs.TAKES_IS else None
-    if word in ("let", "remind"):
+    if word == "let":
+        return "behind" if _has_subject(words, at) else "ahead"
+    if word == "remind":
         return "ahead"
     if word in ("remember", "recall") and not _is_infinitive(words, at):
         return _recalled_side(words, at)
@@ -291,7 +297,11 @@ def _participle_side(words: Sequence[str], at: int) -> _Told:
         return "arranged"  # "told me to come back on"
     if auxiliary in verbs.PASSIVE or (word == "got" and auxiliary in verbs.HAVE):
         return "present"
-    if word in verbs.BOOKED and _ends_in(rest, ("for",)) and auxiliary not in verbs.WAS | {"had"}:
+    if (
+        word in verbs.BOOKED
+        and _ends_in(rest, ("for",))
+        and auxiliary not in verbs.WAS | {"had", "'d"}
+    ):
         return "arranged"
     if word in verbs.ARRANGED and "for" in rest and _names_plan(rest[rest.index("for") + 1 :]):
         return "near"
@@ -350,6 +360,14 @@ def _is_present(words: Sequence[str], at: int) -> bool:
     elif word in verbs.S_FORMS:
         is_verb |= subject != ""
     return is_verb and not _in_past_clause(words, at)
+
+
+def _has_subject(words: Sequence[str], at: int) -> bool:
+    """Whether somebody "let" it, which is told of the past, and is not asked to: "Let me know"."""
+    subject = _previous(words, at)
+    is_asked = subject in verbs.EMPTY | verbs.LINKS | verbs.CALLS or subject in ("", "'s")
+    supposed = not verbs.SUPPOSING.isdisjoint(words[:at])
+    return not is_asked and not supposed and not _is_infinitive(words, at)
 
 
 def _is_infinitive(words: Sequence[str], at: int) -> bool:

@@ -43,6 +43,12 @@ DETERMINERS = _words(
     "a an the my our your his her its their this these those some any no every each first last "
     "next 's of new old big long good great"
 )
+# Directly before a word that looks like a verb: "the will", "my can".
+ARTICLES = _words("a an the my our your his her its their 's")
+# Before what somebody is asked to do.
+CALLS = _words("please pls kindly hey hi hello guys thanks sure yes yeah no")
+# What is said behind one of these has not happened.
+SUPPOSING = _words("if unless hope hopefully hoping maybe until till")
 # Between a noun and what is said of it: "the lease that I signed".
 RELATIVE = _words("that which who whom")
 # Time and place, not what a clause is about: "The day before yesterday I made calls".
@@ -64,7 +70,7 @@ IRREGULAR = _words(
     "paid laid heard held stood understood won hung stuck struck swung dug spun shone sat drank "
     "drunk sang sung swam swum rang rung sank sunk became ate eaten wore worn tore torn swore "
     "sworn shot lit born quit hurt hit shook shaken withdrew overcame read put set cut shut "
-    "split spread cost upset beat bet cast"
+    "split spread cost upset beat bet cast burst"
 )
 # These end in -ed and are no past tense.
 NOT_PAST = _words(
