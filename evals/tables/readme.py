@@ -205,7 +205,8 @@ def _both_sides(rows: Sequence[Row]) -> Iterator[str]:
 def _transfer(result: Mapping[str, Any]) -> Iterator[str]:
     yield "## Collections that did not choose the constants\n"
     yield (
-        "Development collections, each measured with constants fitted on the others alone. An "
+        "Development collections, each measured with weights fitted on the others alone (hand-set "
+        "constants were chosen on all of them; see `docs/measured.md`). An "
         "evidence turn is *touched* if any sentence of it stands in the context:\n"
     )
     for metric in ("verbatim recall", "touched recall"):
