@@ -124,6 +124,26 @@ def test_nothing_is_found_for_what_was_never_spoken_of(talk: Any) -> None:
         assert not retriever.retrieve(Query(SCOPE, question), 5).found, question
 
 
+@pytest.mark.parametrize(
+    ("speaker", "question", "named"),
+    [
+        ("user", "How do I add a user to a Postgres database?", False),
+        ("assistant", "What is the best voice assistant for Linux?", False),
+        ("User 1", "Which user pays 1 euro?", False),
+        ("May", "May I ask the capital of Peru? It may rain.", False),
+        ("May", "Where does May live?", True),
+        ("Ana", "where does ana live?", True),
+        ("Ana Silva", "Ana's home?", True),
+    ],
+)
+def test_a_role_or_a_mere_word_names_nobody(speaker: str, question: str, named: bool) -> None:
+    store, _ = new_store([("s1", "2026-01-05", speaker, "The neighbours painted their fence.")])
+    with store:
+        retriever = Retriever(store, encoder(), Config())
+        _, items = retriever.examine(retriever.encoded(Query(SCOPE, question)), 5)
+        assert items.values[:, NAMES.index("named")].tolist() == [named]
+
+
 def test_a_memory_of_a_few_turns_bears_on_every_question(talk: Any) -> None:
     few = Scope("few")
     add(talk[0], [("s1", "2026-03-02", "user", "I moved to Lyon last week.")], few)

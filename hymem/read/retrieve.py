@@ -8,6 +8,7 @@ token by token.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -38,6 +39,12 @@ log = logging.getLogger(__name__)
 CANDIDATES = 96
 # What it takes to show a line beside its text, in tokens: speaker, and a share of the day's line.
 LINE_OVERHEAD = 8
+# What a speaker without a name is called: that is nobody's name.
+_ROLES = "user assistant human ai model system developer tool function bot chatbot agent"
+# Names that are words too, at the start of a sentence with a capital as well.
+_WORDS_TOO = "may mark bill rose grace hope faith joy art frank pat sue drew chase jack"
+# A word with a capital that does not begin a sentence.
+_CAPITAL_WITHIN = re.compile(r"(?<=[^\s.!?…:] )[^\W\d_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,12 +350,16 @@ def _kind(query: Query) -> Kind | None:
 
 
 def _named(found: Candidates, question: str) -> NDArray[np.bool_]:
-    """``bool[n]``: whether the question names the one who speaks."""
+    """``bool[n]``: whether the question names the one who speaks. A role ("user 1") is no name,
+    and a name that is a word too ("May") is one with a capital within a sentence."""
     import numpy as np
 
     from hymem.text.words import terms
 
-    asked = set(terms(question))
+    within = {word for word in _CAPITAL_WITHIN.findall(question) if word[0].isupper()}
+    words = {*terms(_WORDS_TOO)}
+    asked = ({*terms(question)} - words) | ({*terms(" ".join(within))} & words)
+    asked = {word for word in asked - {*terms(_ROLES)} if not word.isdigit()}
     named = [not asked.isdisjoint(terms(speaker)) for speaker in found.speakers]
     return np.array([*named, False])[found.speaker]
 
