@@ -63,6 +63,19 @@ def test_a_long_message_is_cut_rather_than_left_out() -> None:
     assert 36 <= block.tokens <= 40
 
 
+@pytest.mark.parametrize("word", ["b83f09ac" * 60, "eyJhbGciOiJSUzI1NiJ9aZ09bQ" * 40, "ą" * 500])
+def test_a_word_without_end_is_cut_too(word: str) -> None:
+    held = ""
+    for budget in range(25, 200):
+        block = render([turn(1, word), turn(2, "The garden needs water.")], budget)
+        assert block.tokens == count_tokens(block.text) <= budget
+        shown = block.used[0].text.removesuffix(" …") if block.used else ""
+        assert word.startswith(shown)
+        assert shown.startswith(held)
+        held = shown
+    assert len(held) > 300
+
+
 def test_a_note_stands_above_the_lines_and_counts() -> None:
     block = render([turn(1, "I moved.")], 100, note="(Nothing much.)")
     assert block.text.splitlines()[:2] == [OPEN, "(Nothing much.)"]

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
+from itertools import islice
 
 from hymem.text.passages import Span, best_first, excerpt_of
 from hymem.text.tokens import count_tokens
@@ -56,6 +57,9 @@ LEAST_CUT = 12
 # What may stand around a passage, in tokens: a mark on either side.
 _MARKS = 2
 _LONGEST_TOKEN = 100  # characters, but for runs of spaces
+# A longer word is one token to the tokenizer, but to `count_tokens` one for every so many
+# characters: it is cut between them.
+_PIECE = 4
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*(?=\s)|\n|[。！？]")
 EMPTY = Rendered("", 0, ())
 
@@ -213,13 +217,21 @@ def _cut(item: Hit | Turn, start: int, end: int, room: int, least: int) -> int |
     start += len(text) - len(text.lstrip())
     text = text.strip()[: room * _LONGEST_TOKEN]
     offsets = load_tokenizer().encode(text, add_special_tokens=False).offsets
+    places = list(islice((place for token in offsets for place in _ends(*token)), room))
     # Indenting may add tokens to a line, so what fits is found by trying.
-    for kept in range(min(room, len(offsets)), least - 1, -1):
-        beginning = text[: offsets[kept - 1][1]]
+    for kept in range(len(places), least - 1, -1):
+        beginning = text[: places[kept - 1]]
         if count_tokens(defuse(beginning)) + marks <= room:
             ends = [found.end() for found in _SENTENCE_END.finditer(beginning)]
             return start + (len(beginning[: ends[-1]].rstrip()) if ends else len(beginning))
     return None
+
+
+def _ends(start: int, end: int) -> Iterable[int]:
+    """Where a token may be cut: behind it, and a word without end anywhere."""
+    if end - start <= _LONGEST_TOKEN:
+        return (end,)
+    return (*range(start + _PIECE, end, _PIECE), end)
 
 
 def _lines(items: Iterable[Hit | Turn], numbered: bool) -> Iterator[str]:
