@@ -65,6 +65,8 @@ def test_no_preference_without_a_share_or_without_times() -> None:
     assert ranking.prefer_newer(scores, np.array([math.nan, math.nan]), 1.0).tolist() == [0.0, -1.0]
 
 
-def test_items_of_one_time_get_the_same_bonus() -> None:
-    raised = ranking.prefer_newer(np.zeros(3), np.array([5.0, 7.0, 7.0]), 1.0)
-    assert raised.tolist() == [0.0, calibration.NEWER, calibration.NEWER]
+def test_of_items_of_one_time_the_later_said_is_newer() -> None:
+    raised = ranking.prefer_newer(np.zeros(3), np.array([7.0, 5.0, 7.0]), 1.0)
+    assert raised.argsort().tolist() == [1, 0, 2]
+    assert raised[2] == calibration.NEWER
+    assert ranking.prefer_newer(np.zeros(2), np.array([7.0, 7.0]), 1.0)[1] == calibration.NEWER

@@ -28,6 +28,10 @@ _UNIT = re.compile(
 
 # A sentence that begins so is about what the one before names.
 _LEANS = re.compile(r"(?:one|both|neither|none|another|each)\b", re.IGNORECASE)
+# How a correction begins: what follows tells no less than without it.
+_CORRECTS = re.compile(
+    r"\A(?:sorry|oops|actually|wait|correction)\s?[,.:!–—-]+\s*(?=\w)", re.IGNORECASE
+)
 # Chosen on the development half of LOCOMO (arXiv 2402.17753).
 W_TEXT, W_CONTEXT, W_SIMILAR, W_RANK, W_SPEAKER = 0.5, 0.75, 1.5, 0.75, 0.1
 W_TELLS, W_FITS = 0.5, 0.75
@@ -134,6 +138,7 @@ def score(
     for passage, similarity in zip(found, similar, strict=True):
         cover = coverage.of(passage.context)
         fitting = fits is not None and fits(passage, question) is not None
+        told = weight(_CORRECTS.sub("", passage.text))
         right = not question.about or passage.speaker in question.about
         total = (
             W_TEXT * coverage.of(f"{passage.text} {question.subject or ''}")
@@ -141,7 +146,7 @@ def score(
             + W_SIMILAR * similarity
             + by_rank * W_RANK / (RANK_HALF + ranks[passage.hit.id])
             + W_SPEAKER * right
-            + W_TELLS * min(max(weight(passage.text), 0), FULL_WEIGHT) / FULL_WEIGHT
+            + W_TELLS * min(max(told, 0), FULL_WEIGHT) / FULL_WEIGHT
             + W_FITS * fitting
         )
         scored.append(
@@ -162,5 +167,6 @@ def _similarities(
 ) -> list[float]:
     if encode is None:
         return [0.0] * len(found)
-    vectors = encode([question.spoken, *(f"{p.asked} {p.lead} {p.text}".strip() for p in found)])
+    said = (f"{p.asked} {p.lead} {_CORRECTS.sub('', p.text)}".strip() for p in found)
+    vectors = encode([question.spoken, *said])
     return [float(x) for x in vectors[1:] @ vectors[0]]

@@ -306,6 +306,12 @@ def _event_date(passage: Passage) -> date | None:
     return passage.time.date() if passage.time else None
 
 
+def _said_at(passage: Passage) -> tuple[datetime, int]:
+    """What a dated passage is ordered by: of two of one time the later stored is the newer."""
+    hit = passage.hit
+    return as_utc(passage.time or datetime.min), max(hit.source_turns, default=hit.id)
+
+
 def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
     """The statements of the changing fact that is asked for: the newest first, or for a bygone
     state those that say so themselves, else those before the newest, or before the one that the
@@ -329,7 +335,7 @@ def _facts(asked: Question, ranked: Sequence[Passage]) -> list[Passage]:
         if over:
             return over
     stated = [one for one in ranked if states(changing_facts(one.text, one.speaker))]
-    dated = sorted((p for p in stated if p.time), key=lambda p: as_utc(p.time or datetime.min))
+    dated = sorted((p for p in stated if p.time), key=_said_at)
     if not dated:
         return stated
     if asked.moment != "formerly":

@@ -57,15 +57,18 @@ def around(scores: Floats, items: Table) -> Floats:
 
 def prefer_newer(scores: Floats, times: Floats, share: float) -> Floats:
     """``scores`` with a bonus for the newer ones among the best matches: up to ``NEWER`` times
-    ``share`` for the newest of those within ``NEWER_WITHIN`` of the best. Unknown times (nan) get
-    none."""
+    ``share`` for the newest of those within ``NEWER_WITHIN`` of the best. Of one time the later in
+    the table, which is the later said, is newer, by less than a step to the next time. Unknown
+    times (nan) get none."""
     near = scores >= scores.max() - calibration.NEWER_WITHIN
     top = np.flatnonzero(near & ~np.isnan(times))
     if not share or len(top) < 2:
         return scores
-    distinct, rank = np.unique(times[top], return_inverse=True)
+    _, group, size = np.unique(times[top], return_inverse=True, return_counts=True)
+    place = np.argsort(np.argsort(group, kind="stable"), kind="stable")
+    rank = group + (place - (np.cumsum(size) - size)[group]) / size[group]
     raised = scores.copy()
-    raised[top] += calibration.NEWER * share * rank / max(len(distinct) - 1, 1)
+    raised[top] += calibration.NEWER * share * rank / rank.max()
     return raised
 
 
