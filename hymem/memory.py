@@ -217,6 +217,7 @@ class HyMem:
         ``now`` is what "last week" counts from (default: ``as_of``, or now). ``as_of``, here or in
         ``where``: memory as it was at that moment; see ``Filter``. Raises ``InputError``.
         """
+        check_query(query)
         asked = self._query(query, scope_of(user_id, agent_id), where, now, as_of, vector)
         check_positive(limit, "limit")
         return list(self._parts.retriever.retrieve(asked, limit).hits)
@@ -238,13 +239,15 @@ class HyMem:
     ) -> Context:
         """A block of recalled text for the application's own prompt, at most ``max_tokens`` long.
 
-        It can be called with whatever a person types: the block holds the best lines that memory
-        has, and ``found`` and ``confidence`` tell whether they bear on ``question``. With
-        ``strict`` it is empty where nothing is found. A larger ``max_tokens`` holds what a smaller
-        one held, and is filled; with ``adaptive`` no more is sent than the gate says the question
-        needs (``trace["needed"]``, in lines). Calls no model unless ``deep="llm"`` lets the model
-        choose what is read. ``now`` and ``as_of`` as for ``search``. Raises ``InputError``.
+        It can be called with whatever a person types, be it nothing: the block holds the best lines
+        that memory has, and ``found`` and ``confidence`` tell whether they bear on ``question``.
+        With ``strict`` it is empty where nothing is found. A larger ``max_tokens`` holds what a
+        smaller one held, and is filled; with ``adaptive`` no more is sent than the gate says the
+        question needs (``trace["needed"]``, in passages). Calls no model unless ``deep="llm"`` lets
+        the model choose what is read. ``now`` and ``as_of`` as for ``search``. Raises
+        ``InputError``.
         """
+        check_query(question, blank=True)
         query = self._query(question, scope_of(user_id, agent_id), where, now, as_of)
         check_positive(max_tokens, "max_tokens")
         return self._parts.asker.recall(
@@ -271,6 +274,7 @@ class HyMem:
         ``LLMError`` when the model cannot be reached, ``PriceError`` for a dollar cap on a model
         of unknown price, ``BudgetError`` when not even one call fits.
         """
+        check_query(question)
         query = self._query(question, scope_of(user_id, agent_id), where, now, as_of)
         check_budget(budget)
         return self._parts.asker.ask(query, budget)
@@ -547,8 +551,7 @@ class HyMem:
         as_of: Time | None,
         vector: NDArray[np.float32] | None = None,
     ) -> Query:
-        """What is asked, checked. Raises ``InputError``."""
-        check_query(text)
+        """What is asked, checked but for its text. Raises ``InputError``."""
         where = checked_filter(where, self._clock, as_of)
         moment = asked_at(now, where, self._clock)
         return Query(scope, clean_text(text), moment, where, checked_vector(vector))

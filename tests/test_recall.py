@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import SCOPE, TALK, add_unit, encoder, new_store
 
-from hymem import HyMem
+from hymem import EncoderError, HyMem
 from hymem.offline import OfflineExtractor
 from hymem.read.query import Query
 from hymem.read.recall import NOT_FOUND_NOTE, raw_context, recall
@@ -124,6 +124,34 @@ def test_whatever_is_typed_brings_the_best_lines_there_are(talk: Any, text: str)
     found = ask(talk[0], text, max_tokens=100)
     assert found.block.used
     assert 0 <= found.retrieval.confidence <= 1
+
+
+class Unreachable:
+    """The default encoder behind a line that can be cut."""
+
+    name, version, dim = encoder().name, encoder().version, encoder().dim
+    max_tokens, cut = encoder().max_tokens, False
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        if self.cut:
+            raise EncoderError("no route to the embedding endpoint")
+        return encoder().encode(texts)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "?"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_an_empty_message_brings_lines_too(text: str, cut: bool) -> None:
+    own = Unreachable()
+    with HyMem(":memory:", llm=None, encoder=own, background=False) as memory:
+        said = {"I moved to Lyon.", "My cello is second-hand."}
+        memory.add([{"role": "user", "content": text} for text in said], user_id="u", wait=True)
+        own.cut = cut
+        found = memory.recall(text, user_id="u", max_tokens=100)
+        assert {hit.text for hit in found.evidence} == said
+        assert not found.found
+        assert NOT_FOUND_NOTE in found.text
+        assert memory.recall(text, user_id="u", strict=True).text == ""
+        assert memory.recall(text, user_id="somebody else").text == ""
 
 
 def test_a_budget_for_the_note_alone_holds_a_line_instead(talk: Any) -> None:

@@ -52,10 +52,11 @@ def check_user(user_id: str) -> None:
         )
 
 
-def check_query(query: str) -> None:
-    """``query`` is a string that is not blank."""
-    if not isinstance(query, str) or not query.strip():
-        raise InputError("the query must be a string with at least one character")
+def check_query(query: str, *, blank: bool = False) -> None:
+    """``query`` is a string that is not blank, unless it may be."""
+    if not isinstance(query, str) or not (blank or query.strip()):
+        wanted = "" if blank else " with at least one character"
+        raise InputError(f"the query must be a string{wanted}")
 
 
 def check_positive(number: int, name: str) -> None:

@@ -68,7 +68,7 @@ def recall(
         return None
 
     block = render(found.hits, max_tokens, order=parts, note=note, instead=unit_of)
-    if block.complete and not adaptive:  # there is room for more
+    if (block.complete or not found.hits) and not adaptive:  # there is room for more
         more: list[Hit | Turn] = [*found.hits, *_rest(store, query, found.hits)]
         rest = [
             (place, passage)
