@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -170,6 +171,35 @@ def test_words_alone_decide_when_the_encoder_is_out_of_reach(talk: Any) -> None:
     found = Retriever(store, Unreachable(), Config()).retrieve(Query(SCOPE, "Okafor"), 1)
     assert [hit.id for hit in found.hits] == [ids[7]]
     assert found.query_vector is None
+
+
+def failing(*_: Any) -> Any:
+    raise OSError("the tokenizer is down")
+
+
+def not_a_number(ids: Any) -> Any:
+    return np.full((len(ids), 4), np.nan, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("method", "broken"),
+    [
+        ("token_ids", failing),
+        ("token_weights", failing),
+        ("token_weights", not_a_number),
+        ("token_codes", failing),
+        ("token_codes", not_a_number),
+    ],
+)
+def test_without_tokens_that_can_be_used_the_vector_and_words_decide(
+    talk: Any, method: str, broken: Any
+) -> None:
+    coder = copy(encoder())
+    setattr(coder, method, broken)
+    store, ids, _ = talk
+    found = Retriever(store, coder, Config()).retrieve(Query(SCOPE, "Okafor"), 1)
+    assert [hit.id for hit in found.hits] == [ids[7]]
+    assert found.query_vector is not None
 
 
 @pytest.mark.parametrize("lexical", [True, False])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from hymem.encoders.unit_rows import encode
+from hymem.encoders.unit_rows import encode, token_ids
 from hymem.errors import EncoderError
 from hymem.llm.waits import somebody_waits
-from hymem.system.redact import brief, guarded
+from hymem.system.redact import brief
 from hymem.text.keys import KeyTexts, key_texts
 from hymem.types import Encoder, TokenCoder, Turn, Unit
 
@@ -62,7 +61,7 @@ def fill_in_token_ids(store: Store, encoder: Encoder) -> None:
     while items := store.uncoded(ITEMS_PER_CALL):
         log.info("an older version's memories get token ids: down from %d", items[0].id)
         groups = [key_texts(item, encoder.max_tokens).texts for item in items]
-        ids = iter(encoder.token_ids([text for group in groups for text in group]))
+        ids = iter(token_ids(encoder, encoder.name, [text for group in groups for text in group]))
         store.put_token_ids(
             [
                 (item.id, [next(ids) for _ in group])
@@ -90,7 +89,4 @@ def _keys(encoder: Encoder, texts: Sequence[str]) -> Keys:
     rows = encode(encoder, texts)
     if not isinstance(encoder, TokenCoder):
         return Keys(rows, None)
-    ids = guarded(EncoderError, encoder.name, partial(encoder.token_ids, texts))
-    if len(ids) != len(texts):
-        raise EncoderError(f"{encoder.name} returned tokens of {len(ids)} texts for {len(texts)}")
-    return Keys(rows, ids)
+    return Keys(rows, token_ids(encoder, encoder.name, texts))

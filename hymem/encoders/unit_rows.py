@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hymem.errors import EncoderError
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hymem.types import Encoder
+    from hymem.types import Encoder, TokenCoder
 
 
 def encode(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -28,6 +29,37 @@ def encode(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
         raise EncoderError(
             f"{encoder.name} returned {shape}, or one with numbers that are not finite; expected "
             f"{(len(texts), encoder.dim)}"
+        )
+    return rows
+
+
+def token_ids(encoder: TokenCoder, name: str, texts: Sequence[str]) -> Sequence[NDArray[np.uint16]]:
+    """``encoder``'s tokens of each text; raises as ``encode`` does."""
+    ids = guarded(EncoderError, name, partial(encoder.token_ids, texts))
+    if len(ids) != len(texts):
+        raise EncoderError(f"{name} returned tokens of {len(ids)} texts for {len(texts)}")
+    return ids
+
+
+def token_codes(encoder: TokenCoder, name: str, ids: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """``encoder``'s codes of ``ids``, ``float32[len(ids), d]``. Whatever it raises or returns
+    instead is an ``EncoderError``, as with ``encode``."""
+    return _of_tokens(name, guarded(EncoderError, name, partial(encoder.token_codes, ids)), ids, 2)
+
+
+def token_weights(encoder: TokenCoder, name: str, ids: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """``encoder``'s weights of ``ids``, ``float32[len(ids)]``; raises as ``token_codes`` does."""
+    found = guarded(EncoderError, name, partial(encoder.token_weights, ids))
+    return _of_tokens(name, found, ids, 1)
+
+
+def _of_tokens(name: str, found: Any, ids: NDArray[np.uint16], axes: int) -> NDArray[np.float32]:
+    import numpy as np
+
+    rows = _numbers(found)
+    if rows is None or rows.ndim != axes or len(rows) != len(ids) or not np.isfinite(rows).all():
+        raise EncoderError(
+            f"{name} returned for {len(ids)} tokens something else than a finite number or row each"
         )
     return rows
 

@@ -11,10 +11,11 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from hymem.encoders.unit_rows import encode
+from hymem.encoders.unit_rows import encode, token_codes, token_ids, token_weights
 from hymem.errors import EncoderError
 from hymem.llm.waits import somebody_waits
 from hymem.read import calibration
@@ -194,10 +195,22 @@ class Retriever:
     ) -> tuple[Candidates, Table]:
         """The best ``candidates`` by either match of an encoded query, with their neighbours up to
         ``radius`` turns away, and what is known of them."""
-        from hymem.read.features import SAMPLE, table
+        from hymem.read.features import table
         from hymem.read.question_time import nearness, periods
 
-        found = self.store.candidates(
+        try:
+            found = self._candidates(query, candidates, radius)
+        except EncoderError as error:
+            log.warning("matching without tokens: %s", brief(error))
+            found = self._candidates(replace(query, tokens=None), candidates, radius)
+        near = nearness(found.time, periods(query.text, query.now))
+        return found, table(found, _named(found, query.text), near)
+
+    def _candidates(self, query: Query, candidates: int, radius: int) -> Candidates:
+        """Raises ``EncoderError`` for codes of tokens that fail."""
+        from hymem.read.features import SAMPLE
+
+        return self.store.candidates(
             query.scope,
             query.vector,
             query.text if self.config.lexical else "",
@@ -208,8 +221,6 @@ class Retriever:
             tokens=query.tokens,
             sample=SAMPLE,
         )
-        near = nearness(found.time, periods(query.text, query.now))
-        return found, table(found, _named(found, query.text), near)
 
     def encoded(self, query: Query) -> Query:
         """``query`` with its vector and, where the encoder has token codes, its tokens."""
@@ -237,10 +248,16 @@ class Retriever:
 
     def _tokens(self, question: str) -> AskedTokens | None:
         """The question's tokens, as many as the encoder's window holds, if it has token codes."""
-        if not isinstance(self._encoder, TokenCoder):
+        encoder = self._encoder
+        if not isinstance(encoder, TokenCoder):
             return None
-        (ids,) = self._encoder.token_ids([question])
-        return AskedTokens(ids, self._encoder.token_weights(ids), self._encoder.token_codes)
+        try:
+            (ids,) = token_ids(encoder, encoder.name, [question])
+            weights = token_weights(encoder, encoder.name, ids)
+        except EncoderError as error:
+            log.warning("matching without tokens: %s", brief(error))
+            return None
+        return AskedTokens(ids, weights, partial(token_codes, encoder, encoder.name))
 
     def _hits(self, query: Query, found: Candidates, chosen: Sequence[_Chosen]) -> Sequence[Hit]:
         chances = {one.id: one.chance for one in chosen}
