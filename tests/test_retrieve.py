@@ -152,6 +152,22 @@ def test_a_memory_of_a_few_turns_bears_on_every_question(talk: Any) -> None:
         assert talk[2].retrieve(Query(few, question), 5).found, question
 
 
+@pytest.mark.parametrize("turns", [10, 200])
+def test_what_every_turn_is_about_is_found(turns: int) -> None:
+    store, _ = new_store(
+        [
+            ("s1", "2026-01-05", "user", f"Today I ran {5 + day % 7} kilometres in the park.")
+            for day in range(turns)
+        ]
+    )
+    with store:
+        retriever = Retriever(store, encoder(), Config())
+        for question in ("How many kilometres did I run?", "How far do I run in the park?"):
+            assert retriever.retrieve(Query(SCOPE, question), 5).found, question
+        for question in ("What is the capital of Peru?", "How many books did I read?"):
+            assert not retriever.retrieve(Query(SCOPE, question), 5).found, question
+
+
 def test_an_empty_scope_finds_nothing(talk: Any) -> None:
     found = talk[2].retrieve(Query(Scope("nobody"), "Where does Ana live?"), 5)
     assert (found.hits, found.found, found.confidence) == ((), False, 0.0)

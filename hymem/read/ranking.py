@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hymem.read import calibration
-from hymem.read.features import NAMES, Table
+from hymem.read.features import LATE_SCALE, NAMES, PRIOR_TURNS, Table
 from hymem.stores.base import Candidates
 
 Floats = NDArray[np.float64]
@@ -73,8 +73,11 @@ def prefer_newer(scores: Floats, times: Floats, share: float) -> Floats:
 
 
 def confidence(found: Candidates, items: Table) -> float:
-    """The probability that memory holds anything on the question."""
-    return confidence_of(presence(found, items))
+    """The probability that memory holds anything on the question: that its best match does, or,
+    where it is all about one thing, so that none stands out, that its mean turn does."""
+    known = presence(found, items)
+    sure = confidence_of(known)
+    return max(sure, confidence_of(everywhere(found))) if "late" in known else sure
 
 
 def confidence_of(known: Mapping[str, float]) -> float:
@@ -94,6 +97,18 @@ def presence(found: Candidates, items: Table) -> dict[str, float]:
         known.pop("late", None)
     turns = math.log(max(found.turns_total, 1))
     return known | {"named": float(best["named"]), "turns": turns}
+
+
+def everywhere(found: Candidates) -> dict[str, float]:
+    """As ``presence``, of the scope's mean turn against what is chance in other scopes, as one of
+    ``PRIOR_TURNS``. For encoders with token codes alone: cosines lie differently for each."""
+    sample = found.sample & (found.late != 0)
+    if not sample.any():
+        return {}
+    late = (float(found.late[sample].mean()) - calibration.LATE_MEAN) * LATE_SCALE
+    dense = (float(found.dense[sample].mean()) - calibration.DENSE_MEAN) / calibration.DENSE_SPREAD
+    known = {"late": late, "dense": dense, "named": 0.0, "turns": math.log(PRIOR_TURNS)}
+    return known | ({"coverage": 0.0} if found.lexical_max else {})
 
 
 def relevance(scores: Floats, confidence: float) -> Floats:
