@@ -337,7 +337,8 @@ def broken(draw: st.DrawFn, good: list[dict[str, Any]]) -> list[Any]:
         record = records[place]
         if accident == "value" and isinstance(record, dict) and record:
             name = draw(st.sampled_from(sorted(record)))
-            record[name] = draw(ODD | st.sampled_from([r[name] for r in good if name in r]))
+            sound = [r[name] for r in good if name in r]  # none, of what an accident put in
+            record[name] = draw(ODD | st.sampled_from(sound) if sound else ODD)
         elif accident == "swap":
             other = draw(st.integers(0, len(records) - 1))
             records[place], records[other] = records[other], record

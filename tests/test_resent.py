@@ -169,3 +169,15 @@ def test_two_who_send_one_id_at_once_lose_no_text_in_silence(
         else:
             assert had | {*refused} == {"tea", "coffee"}
             assert len(refused) == (on_known == "error")
+
+
+def test_an_id_that_is_taken_and_never_found_ends_in_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def taken(*_: object, **__: object) -> list[int]:
+        raise SaidMeanwhileError("taken")
+
+    with HyMem(":memory:", llm=None, background=False) as memory:
+        monkeypatch.setattr(type(memory._store), "add_turns", taken)
+        with pytest.raises(StoreError, match="is taken, but its turn is not found"):
+            memory.add({"role": "user", "content": "I moved.", "id": "a"}, user_id="ana")

@@ -70,6 +70,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Somebody else may add the same message between a look and a write, but not for ever.
+TRIES_TO_ADD = 20
 TURNS_PER_ENCODING = 2048
 TURNS_PER_SEGMENTATION = 512
 EVENTS_PER_LEASE = 16
@@ -107,6 +109,17 @@ class Ingestor:
         When the encoder cannot be reached, or does not answer in time, the turns are saved all the
         same and found by their words; ``embed_missing`` adds the vectors later.
         """
+        for _ in range(TRIES_TO_ADD):
+            try:
+                return self._append(scope, said, on_known)
+            except SaidMeanwhileError:  # then what it said may be another text
+                continue
+        raise StoreError(
+            "a message's id is taken, but its turn is not found: others keep sending it, or the "
+            "file is damaged; try again, or go back to a backup"
+        )
+
+    def _append(self, scope: Scope, said: Sequence[Said], on_known: OnKnown) -> list[int]:
         known = self.store.said_before(scope, source_ids(said))
         new = {clean_text(source) for source in source_ids(said)}.difference(known)
         wanted, updates = resent(said, known, on_known)
@@ -119,10 +132,7 @@ class Ingestor:
             for start in range(0, len(wanted), TURNS_PER_ENCODING):
                 part = wanted[start : start + TURNS_PER_ENCODING]
                 turns += new_turns(part, self._turn_keys(part))
-        try:
-            return self.store.add_turns(scope, turns, new=new)
-        except SaidMeanwhileError:  # then what it said may be another text
-            return self.append(scope, said, on_known)
+        return self.store.add_turns(scope, turns, new=new)
 
     def segment(self, scope: Scope, *, close: bool) -> None:
         """Cut the turns that belong to no event yet. The newest session's last event stays open,
