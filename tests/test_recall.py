@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import SCOPE, TALK, add_unit, encoder, new_store
 
-from hymem import EncoderError, HyMem
+from hymem import EncoderError, HyMem, Statement
 from hymem.offline import OfflineExtractor
 from hymem.read.query import Query
 from hymem.read.recall import NOT_FOUND_NOTE, raw_context, recall
@@ -20,7 +21,7 @@ from hymem.read.retrieve import Retriever
 from hymem.stores.sqlite import SQLiteStore
 from hymem.text.passages import ELLIPSIS
 from hymem.text.tokens import count_tokens
-from hymem.types import Config, Filter, Hit
+from hymem.types import Config, Filter, Hit, Turn
 
 NOW = datetime(2026, 5, 1)
 STORE, _ = new_store()  # for properties, which share no fixture
@@ -250,16 +251,61 @@ def test_where_a_turn_does_not_fit_a_unit_tells_it() -> None:
     assert kinds(Config(light=False), True) == {"turn"}
 
 
-def test_a_unit_that_also_rests_on_a_turn_that_is_shown_is_not() -> None:
+@pytest.mark.parametrize("others", [[], [7], [13, 7]])
+def test_a_unit_that_rests_on_several_turns_stands_for_none_of_them(others: list[int]) -> None:
+    """A larger block that shows one of them would lose what it tells of the others."""
     store, ids = new_store()
     with store:
-        add_unit(store, "Ben's cello.", [ids[5], ids[13], ids[7]])
-        for budget in range(40, 200):
-            options = {"max_tokens": budget, "shows_units": True}
-            used = ask(store, "Ben's cello?", Config(deep=False), **options).block.used
-            if units := [item for item in used if item.kind == "unit"]:
-                turns = {item.id for item in used if item.kind == "turn"}
-                assert turns.isdisjoint(units[0].source_turns)
+        add_unit(store, "Ben's cello.", [ids[place] for place in sorted([5, *others])])
+        blocks = [
+            ask(store, "Ben's cello?", Config(deep=False), max_tokens=budget, shows_units=True)
+            for budget in range(20, 200)
+        ]
+        kinds = {item.kind for found in blocks for item in found.block.used}
+        assert ("unit" in kinds) == (not others)
+
+
+class Verbatim:
+    """Makes a unit of each turn, as it is."""
+
+    def extract(self, events: Sequence[Sequence[Turn]]) -> list[list[Statement]]:
+        return [[Statement(turn.text, (n,)) for n, turn in enumerate(event)] for event in events]
+
+
+def assert_larger_blocks_hold_smaller_ones(memory: HyMem, text: str, **options: Any) -> None:
+    held: set[int] = set()
+    for budget in range(30, 1200, 15):
+        block = memory.recall(text, user_id="u", max_tokens=budget, **options)
+        assert block.tokens <= budget
+        ids = {hit.id for hit in block.evidence}
+        assert held <= ids
+        held = ids
+
+
+def test_larger_blocks_of_units_hold_smaller_ones() -> None:
+    long = "was planted by her father, and watered each week by the neighbours and their children"
+    texts = [f"Note {n}: the garden has a tree." for n in range(25)]
+    texts += [f"The walnut tree {n} in Ana's garden {long}, {long}." for n in range(12)]
+    with HyMem(":memory:", llm=None, extractor=Verbatim(), background=False) as memory:
+        said = [{"role": "user", "content": text} for text in texts]
+        memory.add(said, user_id="u", timestamp="2026-01-01", wait=True)
+        for text in ("Who planted the walnut tree in Ana's garden?", "tree in garden"):
+            assert_larger_blocks_hold_smaller_ones(memory, text, where=Filter(kind="unit"))
+
+
+def test_larger_blocks_of_earlier_texts_hold_smaller_ones() -> None:
+    chance = random.Random(1)
+    words = ["garden", "tree", "walnut", "house", "lamp", "river", "street", "Ana", "Ben", "bread"]
+
+    def text() -> str:
+        return " ".join(chance.choice(words) for _ in range(chance.randint(3, 40)))
+
+    with HyMem(":memory:", llm=None, background=False) as memory:
+        said = [{"role": "user", "content": text()} for _ in range(60)]
+        ids = memory.add(said, user_id="u", timestamp="2026-01-01", wait=True)
+        for turn in ids[::4]:
+            memory.update(turn, text(), user_id="u")
+        assert_larger_blocks_hold_smaller_ones(memory, "walnut tree garden", as_of="2026-06-01")
 
 
 @pytest.mark.parametrize("own", [True, False])

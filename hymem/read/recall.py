@@ -102,14 +102,13 @@ def raw_context(store: Store, query: Query, hits: Sequence[Hit], max_tokens: int
 
 
 def _unit_of(store: Store, query: Query, found: Retrieval, turn: Hit | Turn) -> Hit | None:
-    """The unit that tells ``turn``, unless it rests on a turn that comes before it too."""
-    hits = [hit.id for hit in found.hits]
-    before = set(hits[: hits.index(turn.id)])
+    """The unit that tells ``turn``, if it tells that alone: a larger block that shows the turn then
+    tells all that the unit told."""
     wanted = [found.told[turn.id]] if turn.id in found.told else []
     for unit in store.units(query.scope, wanted):
-        if before.isdisjoint(unit.source_turns):
-            hit = unit_hit(unit, found.hits[len(before)].score)
-            return as_known(store, query, [hit])[0]
+        if unit.source_turns == (turn.id,):
+            score = next(hit.score for hit in found.hits if hit.id == turn.id)
+            return as_known(store, query, [unit_hit(unit, score)])[0]
     return None
 
 

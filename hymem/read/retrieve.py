@@ -160,11 +160,12 @@ class Retriever:
         for one in _choose(ranked, order, _kind(query)):
             fitting.append(one)
             spent += int(found.passage_tokens[one.row])
-            if spent > tokens:
+            if spent > tokens and query.as_of is None:  # of older texts the lengths are not known
                 break
         retrieval = ranked.retrieval(self._hits(query, ranked.found, fitting))
-        value = {one.id: float(worth[one.at]) for one in fitting}
-        parts = _parts(retrieval.hits, [value[hit.id] for hit in retrieval.hits], tokens)
+        at = {one.id: one.at for one in fitting}
+        places = [at[hit.id] for hit in retrieval.hits]
+        parts = _parts(retrieval.hits, worth[places], order[places], tokens)
         odds = np.exp([odds - worth.max(initial=-np.inf) for odds, _ in parts])
         told = {
             one.id: int(found.ids[unit])
@@ -297,27 +298,32 @@ def _penalty(tokens: NDArray[np.int64]) -> NDArray[np.float64]:
     return penalty
 
 
-def _parts(hits: Sequence[Hit], worth: Sequence[float], tokens: int) -> list[tuple[float, Part]]:
+def _parts(
+    hits: Sequence[Hit], worth: NDArray[np.float64], order: NDArray[np.float64], tokens: int
+) -> list[tuple[float, Part]]:
     """The passages of ``hits`` with what each is worth: the first hit's best, then those first that
     are worth their length most; of each hit the best first, and no more than ``tokens`` hold.
-    ``worth`` is that of the hits."""
+    ``worth`` is that of the hits, ``order`` what their best passages are ordered by: so further
+    hits, as a larger budget brings them, come behind these."""
     import numpy as np
 
     odds: list[float] = []
     lengths: list[int] = []
     parts: list[Part] = []
+    firsts: list[int] = []
     for place, hit in enumerate(hits):
         spent = 0
+        firsts.append(len(parts))
         for later, number in enumerate(best_first(hit)):
             length = hit.passages[number].tokens if hit.passages else hit.tokens
-            odds.append(worth[place] - _less(later))
+            odds.append(float(worth[place]) - _less(later))
             lengths.append(length)
             parts.append((place, number))
             spent += length
             if spent > tokens:
                 break
     value = np.array(odds) - _penalty(np.array(lengths, np.int64))
-    value[:1] = np.inf
+    value[firsts] = order
     for at in range(1, len(parts)):
         if parts[at][0] == parts[at - 1][0]:  # of one hit in their order
             value[at] = min(value[at], value[at - 1])
