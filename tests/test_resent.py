@@ -12,6 +12,7 @@ import pytest
 from test_ingest import ENCODER, Unreachable
 
 from hymem import HyMem, InputError, StoreError
+from hymem.errors import SaidMeanwhileError
 from hymem.types import Turn
 
 

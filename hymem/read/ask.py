@@ -9,7 +9,7 @@ from hymem.cost.ledger import Ledger, Meter
 from hymem.errors import BudgetError, InputError, LLMError
 from hymem.prompts import load
 from hymem.read.query import Query
-from hymem.read.recall import raw_context, recall
+from hymem.read.recall import NOT_FOUND_NOTE, raw_context, recall
 from hymem.read.retrieve import Retriever, as_hits
 from hymem.read.rounds import Inquiry, Outcome
 from hymem.read.tiers import select
@@ -101,7 +101,8 @@ class Asker:
         chosen = select(llm, query, retrieval.hits, self._retriever.config)
         trace["selected"] = [hit.id for hit in chosen.hits]
         trace["unknown_selected"] = chosen.unknown
-        return raw_context(self._retriever.store, query, chosen.hits, max_tokens)
+        note = "" if trace["found"] else NOT_FOUND_NOTE
+        return raw_context(self._retriever.store, query, chosen.hits, max_tokens, note)
 
     def _meter(self, scope: Scope, budget: Budget | None) -> Meter:
         config = self._retriever.config

@@ -80,7 +80,9 @@ def recall(
     return Recall(block, tier if block.used else "none", found, trace)
 
 
-def raw_context(store: Store, query: Query, hits: Sequence[Hit], max_tokens: int) -> Rendered:
+def raw_context(
+    store: Store, query: Query, hits: Sequence[Hit], max_tokens: int, note: str = ""
+) -> Rendered:
     """The raw turns behind ``hits``, best first, then the passages around them, as far as they fit
     and the query's filter lets them through.
 
@@ -98,7 +100,7 @@ def raw_context(store: Store, query: Query, hits: Sequence[Hit], max_tokens: int
                 near = places.get((turn.session_id, turn.position + step))
                 if near is not None:
                     chosen.setdefault(near.id, near)
-    return render(as_known(store, query, list(chosen.values())), max_tokens)
+    return render(as_known(store, query, list(chosen.values())), max_tokens, note=note)
 
 
 def _unit_of(store: Store, query: Query, found: Retrieval, turn: Hit | Turn) -> Hit | None:
