@@ -55,6 +55,10 @@ def around(scores: Floats, items: Table) -> Floats:
     return best
 
 
+# What is said at one time is mostly said of several things: the later gains but a part of a step.
+TIE = 0.5
+
+
 def prefer_newer(scores: Floats, times: Floats, share: float) -> Floats:
     """``scores`` with a bonus for the newer ones among the best matches: up to ``NEWER`` times
     ``share`` for the newest of those within ``NEWER_WITHIN`` of the best. Of one time the later in
@@ -66,9 +70,9 @@ def prefer_newer(scores: Floats, times: Floats, share: float) -> Floats:
         return scores
     _, group, size = np.unique(times[top], return_inverse=True, return_counts=True)
     place = np.argsort(np.argsort(group, kind="stable"), kind="stable")
-    rank = group + (place - (np.cumsum(size) - size)[group]) / size[group]
+    rank = group + TIE * (place - (np.cumsum(size) - size)[group]) / size[group]
     raised = scores.copy()
-    raised[top] += calibration.NEWER * share * rank / rank.max()
+    raised[top] += calibration.NEWER * share * rank / max(rank.max(), 1.0)
     return raised
 
 

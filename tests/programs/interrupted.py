@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from hymem import HyMem
@@ -13,6 +14,8 @@ from hymem.llm.openai import OpenAIChat
 
 
 def main(path: str, url: str, way: str) -> None:
+    # A job started in the background would ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     llm = OpenAIChat("m", base_url=url, api_key="k")
     memory = HyMem(path, llm=llm, background=False, prices={"m": (0, 0)})
     for number in range(6):
