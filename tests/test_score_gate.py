@@ -69,4 +69,5 @@ def test_of_items_of_one_time_the_later_said_is_newer() -> None:
     raised = ranking.prefer_newer(np.zeros(3), np.array([7.0, 5.0, 7.0]), 1.0)
     assert raised.argsort().tolist() == [1, 0, 2]
     assert raised[2] == calibration.NEWER
-    assert ranking.prefer_newer(np.zeros(2), np.array([7.0, 7.0]), 1.0)[1] == calibration.NEWER
+    alone = ranking.prefer_newer(np.zeros(2), np.array([7.0, 7.0]), 1.0)
+    assert 0 == alone[0] < alone[1] < calibration.NEWER
