@@ -103,7 +103,7 @@ def test_the_tests_that_a_page_names_are_in_the_files_it_names(page: Path) -> No
     source, missing = "", []
     for file, test, case in TEST.findall(page.read_text("utf-8")):
         source = (ROOT / file).read_text("utf-8") if file else source
-        there = re.search(rf"^(def |class )?{test}\b", source, re.MULTILINE)
+        there = re.search(rf"^ *(def |class )?{test}\b", source, re.MULTILINE)
         if (file or test) and not (there and (not case or f'"{case}"' in source)):
             missing.append((file, test, case))
     assert missing == []

@@ -12,31 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filling import ANA, BEN, PATHS, encode, extract, found, open_store, turn, unit
+from filling import ANA, BEN, PATHS, found, open_store, turn, unit
 
 from hymem.stores.sqlite import SQLiteStore
 
 Opened = Callable[..., SQLiteStore]
-
-
-def test_two_stores_on_one_file_agree_after_every_change(opened: Opened) -> None:
-    one, two = opened(), opened()
-    ids = one.add_turns(ANA, [turn("a red cat"), turn("a blue sea")])
-    assert found(two, ANA, "cat") == ids[:1]
-    more = two.add_turns(ANA, [turn("another cat")])
-    assert found(one, ANA, "cat") == [ids[0], *more]
-    one.update_text(ANA, ids[0], "a red dog", "a red dog", 3, encode("a red dog")[None])
-    assert found(two, ANA, "cat") == more
-    assert two.candidates(ANA, encode("a red dog"), "", 1).ids.tolist() == ids[:1]
-    event, (item,) = extract(two, ANA, ids, [unit("Ana saw a cat", ids)])
-    assert found(one, ANA, "saw", kinds=("unit",)) == [item]
-    assert one.candidates(ANA, None, "dog", 1, kinds=("turn",)).event.tolist() == [event]
-    one.delete(ANA, more[0])
-    assert found(two, ANA, "another") == []
-    two.delete_all(ANA)
-    assert found(one, ANA, "dog sea") == []
-    again = one.add_turns(ANA, [turn("a new cat")])
-    assert found(two, ANA, "cat") == again
 
 
 def start(script: str, *arguments: object) -> subprocess.Popen[str]:
