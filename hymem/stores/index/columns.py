@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -90,3 +92,19 @@ class Ragged:
         before = np.cumsum(counts) - counts
         owner = np.repeat(owner, counts)
         return np.arange(len(owner)) + np.repeat(start - before, counts), owner
+
+
+class LazyRows(Sequence[tuple[int, ...]]):
+    """Tuples that are made when asked for: few of many candidates become hits."""
+
+    @abstractmethod
+    def made(self, row: int) -> tuple[int, ...]:
+        """The tuple at ``row``, which counts from 0."""
+
+    @overload
+    def __getitem__(self, row: int) -> tuple[int, ...]: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[tuple[int, ...]]: ...
+    def __getitem__(self, row: int | slice) -> tuple[int, ...] | list[tuple[int, ...]]:
+        rows = range(len(self))[row]
+        return self.made(rows) if isinstance(rows, int) else [self.made(one) for one in rows]

@@ -6,15 +6,14 @@ is replaced keeps its number and belongs to no row any more, until the index is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hymem.stores.base import AskedTokens
-from hymem.stores.index.columns import Column, Ragged, distinct
+from hymem.stores.index.columns import Column, LazyRows, Ragged, distinct
 from hymem.stores.index.dense import DenseIndex
 from hymem.stores.index.lexical import OVERFETCH, LexicalIndex, Query, best_of
 from hymem.stores.index.maxsim import TokenIndex, best_matches, weighted
@@ -65,9 +64,9 @@ class Matches:
     passages: BestPassages
 
 
-class BestPassages(Sequence[tuple[int, ...]]):
+class BestPassages(LazyRows):
     """Of each item the passages that were looked at, best first, numbered within the item; empty
-    for an item of one passage. Made when asked for: few of many candidates become hits."""
+    for an item of one passage."""
 
     def __init__(self, items: Ints, owner: Ints, place: Ints, counts: Ints, scores: Floats) -> None:
         self._items = items  # the item that each of these is
@@ -77,13 +76,7 @@ class BestPassages(Sequence[tuple[int, ...]]):
     def __len__(self) -> int:
         return len(self._items)
 
-    @overload
-    def __getitem__(self, row: int) -> tuple[int, ...]: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[tuple[int, ...]]: ...
-    def __getitem__(self, row: int | slice) -> tuple[int, ...] | list[tuple[int, ...]]:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
+    def made(self, row: int) -> tuple[int, ...]:
         item = int(self._items[row])
         if self._counts[item] < 2:
             return ()

@@ -9,13 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hymem.stores.base import AskedTokens, Candidates
-from hymem.stores.index.columns import Column, Ragged, distinct
+from hymem.stores.index.columns import Column, LazyRows, Ragged, distinct
 from hymem.stores.index.maxsim import weighted
 from hymem.stores.index.metadata import MetadataIndex
 from hymem.stores.index.passages import Asked, NewPassages, PassageIndex
@@ -40,8 +39,8 @@ class Batch:
     passages: NewPassages
 
 
-class Sources(Sequence[tuple[int, ...]]):
-    """Tuples of turn ids, made when asked for: few of many candidates become hits."""
+class Sources(LazyRows):
+    """Tuples of turn ids."""
 
     def __init__(self, turns: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         self._turns = turns
@@ -50,14 +49,7 @@ class Sources(Sequence[tuple[int, ...]]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, row: int) -> tuple[int, ...]: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[tuple[int, ...]]: ...
-    def __getitem__(self, row: int | slice) -> tuple[int, ...] | list[tuple[int, ...]]:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
-        row = range(len(self))[row]
+    def made(self, row: int) -> tuple[int, ...]:
         start = self._ends[row - 1] if row else 0
         return tuple(self._turns[start : self._ends[row]].tolist())
 
